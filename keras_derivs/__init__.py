@@ -1,0 +1,42 @@
+"""Derivatives inside Keras models: exact, symbolic, savable."""
+
+from keras_derivs.layers.gradient import Gradient
+from keras_derivs.layers.hessian import Hessian, HessianDiagonal
+from keras_derivs.layers.jacobian import Jacobian, SubJacobian
+from keras_derivs.layers.partials import Partials
+from keras_derivs.layers.products import HVP, JVP, VJP
+from keras_derivs.symbolic import (
+    diff,
+    gradient,
+    hessian,
+    hessian_diagonal,
+    hvp,
+    jacobian,
+    jvp,
+    partials,
+    sub_jacobian,
+    vjp,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "HVP",
+    "JVP",
+    "VJP",
+    "Gradient",
+    "Hessian",
+    "HessianDiagonal",
+    "Jacobian",
+    "Partials",
+    "SubJacobian",
+    "diff",
+    "gradient",
+    "hessian",
+    "hessian_diagonal",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "partials",
+    "sub_jacobian",
+    "vjp",
+]

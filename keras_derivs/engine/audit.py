@@ -1,0 +1,106 @@
+"""Try a model on a few random rows before its derivatives are trusted."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_derivs.engine import passes
+from keras_derivs.engine.target import Target
+
+NUM_ROWS = 2
+UNKNOWN_LENGTH = 4
+
+
+def build(model, structure, specs):
+    """Create the weights of a model that has none yet by calling it once."""
+    if not model.built:
+        with tf.init_scope():
+            model(keras.tree.pack_sequence_as(structure, _probe(specs, 0)), training=False)
+
+
+def check(model, structure, specs, wrt, output, training):
+    """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`."""
+    target = Target(model, structure, specs, wrt, output, training)
+    if tf.executing_eagerly():
+        _check(target)
+    else:  # a thread of its own is eager, while this one is building a graph
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_check, target).result()
+
+
+def _check(specified):
+    target = specified.given(_probe(specified.inputs, seed=0))
+    y = _try(target)
+    if y is None or y.shape.rank == 0 or y.shape[0] != NUM_ROWS:
+        return
+    _check_rows(target, y, _probe(specified.inputs, seed=1))
+    with passes.watch(target.xs) as tape:
+        y = passes.run(target)
+    passes.pull_back(tape, y, target.xs, None)
+
+
+def _check_rows(target, y, others):
+    again = _try(target)
+    if again is None or not _same(again, y):
+        return  # a random model: nothing to compare
+    for row in range(NUM_ROWS):
+        mixed = [
+            tf.stack([x[n] if n == row else other[n] for n in range(NUM_ROWS)])
+            for x, other in zip(target.inputs, others)
+        ]
+        if not _same(passes.run(target.given(mixed))[row], y[row]):
+            raise ValueError(
+                f"A derivative needs a model whose rows are independent. Received: "
+                f"{_name_culprit(target, mixed, row)}, whose result for one row of the batch "
+                f"changes with the other rows. Use it in inference mode (`training=False`), or "
+                f"replace what mixes the batch axis."
+            )
+
+
+def _name_culprit(target, mixed, row):
+    """The first layer of the model whose own output couples rows; the model, if none shows it."""
+    model = target.model
+    for layer in getattr(model, "layers", []):
+        try:
+            head = keras.Model(model.inputs, layer.output)
+            run = lambda inputs: keras.tree.flatten(  # noqa: E731
+                head(
+                    keras.tree.pack_sequence_as(target.structure, inputs), training=target.training
+                )
+            )
+            with keras.StatelessScope():
+                pairs = list(zip(run(target.inputs), run(mixed)))
+        except Exception:  # a layer that cannot be cut out names nobody
+            continue
+        if any(not _same(a[row], b[row]) for a, b in pairs):
+            return f"layer '{layer.name}' of '{model.name}'"
+    return f"'{model.name}' (of type {type(model).__name__})"
+
+
+def _try(target):
+    try:
+        return passes.run(target)
+    except Exception:  # the probe does not fit the model: the first real call will tell
+        return None
+
+
+def _same(a, b):
+    a, b = keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
+    scale = np.max(np.abs(a), initial=0, where=np.isfinite(a))
+    tolerance = 1e-5 if a.dtype in ("float32", "float64") else 1e-2
+    return np.allclose(a, b, rtol=0, atol=tolerance * scale, equal_nan=True)
+
+
+def _probe(specs, seed):
+    random = np.random.default_rng(seed)
+    return [_random(random, spec) for spec in specs]
+
+
+def _random(random, spec):
+    shape = [NUM_ROWS, *(UNKNOWN_LENGTH if n is None else n for n in spec.shape[1:])]
+    values = random.uniform(0.1, 0.9, shape)  # inside the domain of a logarithm and a root
+    if not keras.backend.is_float_dtype(spec.dtype):
+        values = np.zeros(shape)
+    return tf.cast(tf.constant(values), spec.dtype)

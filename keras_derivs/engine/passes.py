@@ -1,0 +1,147 @@
+"""What the tape strategies are made of: one pass backward or forward, and many of them.
+
+An index of an output or an input is an int, or a tensor with one index for each row of a batch
+of copies: many derivatives either are pulled back one by one from one tape, while they are few,
+or ride in the batch axis, in chunks.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_derivs.engine import exact
+from keras_derivs.engine.target import flatten, size
+
+MAX_UNROLLED = 16  # derivatives pulled back one by one from one tape
+
+
+def run(target):
+    """The chosen output of the model, leaving no trace in its state."""
+    for x, mask in zip(target.inputs, target.masks):
+        if mask is not None:
+            x._keras_mask = mask
+    inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
+    with exact.scope():
+        outputs = target.model(inputs, training=target.training)
+    return keras.tree.flatten(outputs)[target.output]
+
+
+@contextlib.contextmanager
+def watch(xs, persistent=False):
+    """A tape that follows `xs` and nothing else."""
+    with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
+        tape.watch(xs)
+        yield tape
+
+
+def pull_back(tape, y, xs, cotangent, order=1):
+    """The gradient for each x of the sum of `y` weighted by `cotangent` (`None`: by one).
+
+    Where no gradient arrives, a first derivative does not exist; a higher one is zero.
+    """
+    gradients = tape.gradient(y, xs, output_gradients=cotangent)
+    lost = [x.shape for x, gradient in zip(xs, gradients) if gradient is None]
+    if lost and order == 1:
+        raise ValueError(
+            f"A derivative needs an output that is computed from the input by differentiable "
+            f"operations. Received: an output of shape {tuple(y.shape)} and inputs of shape "
+            f"{[tuple(shape) for shape in lost]} that no gradient reaches. Choose other inputs "
+            f"with `wrt=`, or look for an integer, `argmax`, `round`, `stop_gradient` or numpy "
+            f"operation on the way."
+        )
+    return [
+        tf.zeros_like(x) if gradient is None else tf.convert_to_tensor(gradient)
+        for x, gradient in zip(xs, gradients)
+    ]
+
+
+def gradients(target, index):
+    """y, and for each output in `index` (a list of 1-tuples) its gradient for each x."""
+    with watch(target.xs, persistent=len(index) > 1) as tape:
+        y = run(target)
+    return y, [pull_back(tape, y, target.xs, one_hot(y, row)) for (row,) in index]
+
+
+def hessian_rows(target, k, index):
+    """y, and for each (output, entry of the k-th x) that row of the Hessian, for each x."""
+    outputs = [index[0][0]] if len(index) == 1 else sorted({row for row, _ in index})
+    with watch(target.xs, persistent=len(index) > 1) as tape:
+        y, first = gradients(target, [(row,) for row in outputs])
+    rows = []
+    for row, column in index:
+        slope = first[0 if len(outputs) == 1 else outputs.index(row)][k]
+        rows.append(pull_back(tape, slope, target.xs, one_hot(slope, column), order=2))
+    return y, rows
+
+
+def push_forward(target):
+    """y, and the function that takes tangents of some of the xs to the tangent of y."""
+    with watch(target.xs) as backward:
+        y = run(target)
+    weights = tf.ones_like(y)
+    with watch([weights], persistent=True) as forward:
+        pulled = pull_back(backward, y, target.xs, weights)
+
+    def push(positions, tangents):
+        slopes = [pulled[k] for k in positions]
+        return pull_back(forward, slopes, [weights], list(tangents), order=2)[0]
+
+    return y, push
+
+
+def one_hot(y, index):
+    """The cotangent that selects one entry per sample of `y`; `None` if there is only one."""
+    entries = size(y)
+    if isinstance(entries, int) and entries == 1:
+        return None
+    selected = tf.one_hot(index, entries, dtype=y.dtype)
+    if isinstance(index, int):
+        shape = tf.concat([[1], tf.shape(y)[1:]], axis=0)
+        return tf.broadcast_to(tf.reshape(selected, shape), tf.shape(y))
+    return tf.reshape(selected, tf.shape(y))
+
+
+def entry(y, index):
+    """The entries of `y` that `index` selects: (B,)."""
+    if isinstance(index, int):
+        return flatten(y)[:, index]
+    return tf.gather(flatten(y), index, batch_dims=1)
+
+
+def each(target, index, evaluate, chunk_size):
+    """Stack along axis 1 what `evaluate` returns for each index.
+
+    `index` is a list of equally long columns of indices; `evaluate(target, tuples)` takes their
+    rows and returns y and, for each row, a list of tensors.
+    """
+    if not isinstance(index[0], np.ndarray):  # as many as a tensor tells
+        return _ride(target, index, evaluate)
+    count = len(index[0])
+    if count == 1 or chunk_size == 1 or (chunk_size is None and count <= MAX_UNROLLED):
+        y, results = evaluate(target, list(zip(*(column.tolist() for column in index))))
+        return y, [tf.stack(parts, axis=1) for parts in zip(*results)]
+    num_chunks = -(-count // (chunk_size or count))
+    values, pieces = [], []
+    for chunk in zip(*(np.array_split(column, num_chunks) for column in index)):
+        with tf.control_dependencies(pieces[-1] if pieces else []):  # one chunk at a time
+            value, piece = _ride(target, chunk, evaluate)
+        values.append(value)
+        pieces.append(piece)
+    if num_chunks == 1:
+        return values[0], pieces[0]
+    return values[0], [tf.concat(parts, axis=1) for parts in zip(*pieces)]
+
+
+def _ride(target, chunk, evaluate):
+    """All indices of a chunk at once, each on its own copy of the batch."""
+    batch, times = tf.shape(target.inputs[0])[0], tf.size(chunk[0])
+    y, (results,) = evaluate(target.repeat(times), [tuple(tf.repeat(c, batch) for c in chunk)])
+
+    def unride(result):
+        shape = tf.concat([[times, batch], tf.shape(result)[1:]], axis=0)
+        order = [1, 0, *range(2, len(result.shape) + 1)]
+        return tf.transpose(tf.reshape(result, shape), order)
+
+    return y[:batch], [unride(result) for result in results]

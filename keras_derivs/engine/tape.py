@@ -1,0 +1,175 @@
+"""The general engine: nested `tf.GradientTape`, reverse over reverse.
+
+Rows of the batch are independent, so the gradient of a sum over the batch holds every sample's
+own gradient. Forward mode is reverse over reverse as well: a vector-Jacobian product is linear
+in its vector, and its gradient by that vector is the Jacobian-vector product (Townsend, "A new
+trick for calculating Jacobian vector products", 2017).
+
+Every strategy takes `(target, request)` and returns `(y, results)`.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_derivs.engine import passes
+from keras_derivs.engine.target import size
+from keras_derivs.engine.terms import differentiation_plan, sort_term
+
+
+def jacobian_by_rows(target, request):
+    """A pass backward for each selected output: for each entry of x, (B, rows, columns)."""
+    y, blocks = passes.each(target, [_rows(target, request)], passes.gradients, request.chunk_size)
+    return y, [_take(_flat(blocks[k]), columns) for k, columns in request.columns]
+
+
+def jacobian_by_columns(target, request):
+    """A pass for each selected input: for each entry of x, (B, rows, columns)."""
+    results = []
+    for k, columns in request.columns:
+
+        def evaluate(copies, index, k=k):
+            y, push = passes.push_forward(copies)
+            tangents = [passes.one_hot(copies.xs[k], i) for (i,) in index]
+            return y, [[push([k], [tangent])] for tangent in tangents]
+
+        index = [_columns(target, k, columns)]
+        y, (block,) = passes.each(target, index, evaluate, request.chunk_size)
+        results.append(tf.linalg.matrix_transpose(_take(_flat(block), request.rows)))
+    return y, results
+
+
+def hessian(target, request):
+    """For each pair of entries of x, (B, rows, columns, columns)."""
+    results = []
+    for k, columns in request.columns:
+
+        def evaluate(copies, index, k=k):
+            return passes.hessian_rows(copies, k, index)
+
+        rows, columns = _rows(target, request), _columns(target, k, columns)
+        index = _pairs(rows, columns)
+        y, blocks = passes.each(target, index, evaluate, request.chunk_size)
+        results.append(
+            [_split(_take(_flat(blocks[j]), other), rows, columns) for j, other in request.columns]
+        )
+    return y, results
+
+
+def hessian_diagonal(target, request):
+    """For each entry of x, (B, rows, columns); of the Hessian only one row at a time is held."""
+    results = []
+    for k, columns in request.columns:
+
+        def evaluate(copies, index, k=k):
+            y, rows = passes.hessian_rows(copies, k, index)
+            return y, [[passes.entry(row[k], i)] for row, (_, i) in zip(rows, index)]
+
+        rows, columns = _rows(target, request), _columns(target, k, columns)
+        index = _pairs(rows, columns)
+        y, (diagonal,) = passes.each(target, index, evaluate, request.chunk_size)
+        results.append(_split(diagonal, rows, columns))
+    return y, results
+
+
+def partials(target, request):
+    """For each term, a tensor of y's shape; every lower term is differentiated once."""
+    steps, sources = differentiation_plan(request.terms)
+    terms = [sort_term(term) for term in request.terms if term]
+
+    def evaluate(copies, index):
+        components = [component for (component,) in index]
+        y, known = _derive(copies, components, steps, sources, len(sources))
+        return y, [[_partial(known[n], steps[term]) for term in terms] for n in range(len(index))]
+
+    if not terms:
+        y = passes.run(target)
+        return y, [y for _ in request.terms]
+    y, values = passes.each(target, [_rows(target, request)], evaluate, request.chunk_size)
+    values = iter([tf.reshape(value, tf.shape(y)) for value in values])
+    return y, [next(values) if term else y for term in request.terms]
+
+
+def _derive(target, components, steps, sources, order):
+    """y, and for each component {term: its gradient for each x}, for all sources below `order`."""
+    if order == 0:
+        return passes.run(target), [{} for _ in components]
+    work = sources[order - 1]
+    with passes.watch(target.xs, persistent=len(work) * len(components) > 1) as tape:
+        y, known = _derive(target, components, steps, sources, order - 1)
+    for component, found in zip(components, known):
+        for term in work:
+            source, index = (_step(found, steps[term])) if term else (y, component)
+            cotangent = passes.one_hot(source, index)
+            found[term] = passes.pull_back(tape, source, target.xs, cotangent, order)
+    return y, known
+
+
+def _step(found, step):
+    lower, (k, index) = step
+    return found[lower][k], index
+
+
+def _partial(found, step):
+    return passes.entry(*_step(found, step))
+
+
+def jvp(target, request):
+    """J v, of y's shape."""
+    y, push = passes.push_forward(target)
+    return y, [push(range(len(target.xs)), request.vectors)]
+
+
+def vjp(target, request):
+    """v J, of the shape of each x."""
+    with passes.watch(target.xs) as tape:
+        y = passes.run(target)
+    return y, passes.pull_back(tape, y, target.xs, request.vectors[0])
+
+
+def hvp(target, request):
+    """H v of the selected output, of the shape of each x."""
+    (row,) = request.rows.tolist()
+    with passes.watch(target.xs) as tape:
+        y, (slopes,) = passes.gradients(target, [(row,)])
+    return y, passes.pull_back(tape, slopes, target.xs, list(request.vectors), order=2)
+
+
+def _rows(target, request):
+    """The selected outputs; where their number is unknown, the model tells it."""
+    return tf.range(size(passes.run(target))) if request.rows is None else request.rows
+
+
+def _columns(target, k, columns):
+    if columns is not None:
+        return columns
+    entries = size(target.xs[k])
+    return np.arange(entries) if isinstance(entries, int) else tf.range(entries)
+
+
+def _pairs(rows, columns):
+    """Every output with every entry of x, as two columns of indices."""
+    if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
+        return [np.repeat(rows, len(columns)), np.tile(columns, len(rows))]
+    return [tf.repeat(rows, tf.size(columns)), tf.tile(columns, [tf.size(rows)])]
+
+
+def _flat(block):
+    """(B, index, *shape) to (B, index, entries)."""
+    static = block.shape[2:]
+    entries = (
+        math.prod(static) if static.is_fully_defined() else tf.reduce_prod(tf.shape(block)[2:])
+    )
+    return tf.reshape(block, [*tf.unstack(tf.shape(block)[:2]), entries])
+
+
+def _split(block, rows, columns):
+    """(B, rows * columns, …) to (B, rows, columns, …)."""
+    shape = tf.shape(block)
+    split = [tf.size(rows), tf.size(columns)]
+    return tf.reshape(block, tf.concat([shape[:1], split, shape[2:]], axis=0))
+
+
+def _take(block, indices):
+    return block if indices is None else tf.gather(block, indices, axis=-1)

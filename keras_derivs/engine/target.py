@@ -1,0 +1,76 @@
+"""What is differentiated: one output of a model as a function of some of its inputs."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model at a point.
+
+    `inputs` are the flat inputs of `model`, `masks` their masks, `structure` how the model
+    takes them; `wrt` counts the inputs that are differentiated, `output` the flat outputs.
+    """
+
+    model: keras.layers.Layer
+    structure: Any
+    inputs: list
+    wrt: tuple
+    output: int = 0
+    training: bool = False
+    masks: tuple = ()
+
+    @property
+    def xs(self):
+        return [self.inputs[position] for position in self.wrt]
+
+    def given(self, inputs):
+        """The same function at other inputs."""
+        return replace(self, inputs=inputs)
+
+    def repeat(self, times):
+        """The same function on the whole batch, `times` times over."""
+        return replace(
+            self,
+            inputs=[_repeat(x, times) for x in self.inputs],
+            masks=[_repeat(mask, times) for mask in self.masks],
+        )
+
+
+def _repeat(x, times):
+    if x is None:
+        return None
+    tiled = ops.broadcast_to(x[None], (times, *ops.shape(x)))
+    return ops.reshape(tiled, (-1, *ops.shape(x)[1:]))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which derivatives, for an engine.
+
+    `rows` are the flat indices of the outputs and `columns` pairs (number of x, flat index)
+    of the inputs that are asked for; `None` means all of them. `terms` are tuples of such
+    pairs, `vectors` what a product multiplies with.
+    """
+
+    kind: str
+    rows: Any = None
+    columns: Any = None
+    terms: tuple = ()
+    vectors: tuple = ()
+    chunk_size: int | None = None
+
+
+def size(x):
+    """Entries per sample: a number where the shape is known, else a tensor."""
+    shape = ops.shape(x)[1:]
+    return math.prod(shape) if None not in x.shape[1:] else ops.prod(ops.stack(shape))
+
+
+def flatten(x):
+    """`x` with all axes but the batch in one."""
+    return ops.reshape(x, (-1, size(x)))

@@ -1,0 +1,185 @@
+"""Arguments of derivative layers: check them, resolve names, say what is wrong."""
+
+import math
+import numbers
+import warnings
+
+import keras
+import numpy as np
+
+from keras_derivs import selection
+from keras_derivs.engine import choose
+from keras_derivs.graph import Coordinates
+
+HALF = ("float16", "bfloat16")
+
+
+def check_model(model, layer):
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            f"`{layer}` needs a `keras.Model` or a `keras.layers.Layer`. Received: {model!r} (of "
+            f"type {type(model).__name__}). Put a function into a layer's `call`; between "
+            f"symbolic tensors use the lower-case function."
+        )
+
+
+def check_strategy(strategy):
+    if strategy not in choose.NAMES:
+        raise ValueError(
+            f"`strategy=` needs one of {choose.NAMES}. Received: {strategy!r}. Use 'auto' to let "
+            f"the package choose."
+        )
+    return strategy
+
+
+def check_chunk_size(chunk_size):
+    whole = isinstance(chunk_size, numbers.Integral) and not isinstance(chunk_size, bool)
+    if chunk_size is not None and not (whole and chunk_size > 0):
+        raise ValueError(
+            f"`chunk_size=` needs a positive integer, the number of derivatives computed at once, "
+            f"or None. Received: {chunk_size!r}. Leave it out for the fastest setting."
+        )
+    return None if chunk_size is None else int(chunk_size)
+
+
+def check_choice(choice, name):
+    """A position or a name."""
+    whole = isinstance(choice, numbers.Integral) and not isinstance(choice, bool)
+    if choice is not None and not whole and not isinstance(choice, str):
+        raise TypeError(
+            f"`{name}=` needs a name or a position. Received: {choice!r} (of type "
+            f"{type(choice).__name__}). Give one of the model's {name} names or numbers."
+        )
+    return int(choice) if whole else choice
+
+
+def check_wrt(wrt):
+    """A position or a name, or a list of those; `None` stands for every input."""
+    if isinstance(wrt, (list, tuple)):
+        if not wrt:
+            raise ValueError(
+                "`wrt=` needs at least one input. Received: an empty list. Leave it out to "
+                "differentiate with respect to every input."
+            )
+        return [x if isinstance(x, Coordinates) else check_choice(x, "wrt") for x in wrt]
+    return wrt if isinstance(wrt, Coordinates) else check_choice(wrt, "wrt")
+
+
+def float_dtype(model):
+    """The dtype of a model's derivatives: that of its inputs, float32 at least."""
+    dtypes = [x.dtype for x in getattr(model, "inputs", None) or []]
+    dtypes = [dtype for dtype in dtypes if keras.backend.is_float_dtype(dtype)]
+    dtype = dtypes[0] if dtypes else model.compute_dtype
+    known = dtype is not None and keras.backend.is_float_dtype(dtype)
+    return "float32" if not known or dtype in HALF else dtype
+
+
+def warn_of_dtypes(model, dtype, name):
+    """Warn where a derivative cannot have the precision that its own dtype promises."""
+    layers = [model, *model._flatten_layers(include_self=False)]
+    computed = {layer.compute_dtype for layer in layers if layer.weights}
+    lower = [
+        other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
+    ]
+    if lower:
+        warnings.warn(
+            f"'{name}' returns {dtype} derivatives of '{model.name}', which computes in "
+            f"{', '.join(sorted(lower))}: they are no more accurate than that. Build the model "
+            f"with dtype='{dtype}' for accurate derivatives.",
+            stacklevel=3,
+        )
+
+
+def input_names(model, structure):
+    """A name for each flat input: a dict's keys, else the names of the model's inputs."""
+    keys = [path[-1] if path else None for path, _ in keras.tree.flatten_with_path(structure)]
+    tensors = getattr(model, "inputs", None) or []
+    if len(tensors) == len(keys):
+        return [key if isinstance(key, str) else x.name for key, x in zip(keys, tensors)]
+    return [str(key) for key in keys]
+
+
+def output_names(model, outputs):
+    keys = [path[-1] if path else None for path, _ in keras.tree.flatten_with_path(outputs)]
+    names = getattr(model, "output_names", None) or []
+    if len(names) == len(keys):
+        return [key if isinstance(key, str) else name for key, name in zip(keys, names)]
+    return [str(key) for key in keys]
+
+
+def position_of(choice, names, name, model):
+    """The position that a name or a number stands for."""
+    if isinstance(choice, str) and choice in names:
+        return names.index(choice)
+    if isinstance(choice, int) and -len(names) <= choice < len(names):
+        return choice % len(names)
+    raise ValueError(
+        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: {choice!r} "
+        f"for '{model.name}'. Choose one of them."
+    )
+
+
+def check_differentiable(tensor, role, name, owner):
+    """A dense float tensor with a batch axis, or an error."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise TypeError(
+            f"'{owner}' needs an {role} of a float dtype. Received: {role} '{name}' of shape "
+            f"{tuple(tensor.shape)} and dtype {dtype}. Differentiate a float {role}; for token "
+            f"ids, differentiate with respect to the embedding's output."
+        )
+    if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
+        raise TypeError(
+            f"'{owner}' needs a dense {role}. Received: a sparse or ragged tensor '{name}' of "
+            f"shape {tuple(tensor.shape)}. Convert it to a dense one."
+        )
+    if len(tensor.shape) == 0:
+        raise ValueError(
+            f"'{owner}' needs an {role} with a batch axis. Received: {role} '{name}' of shape (). "
+            f"A derivative is per sample: give it the shape (batch, …)."
+        )
+
+
+def check_component(component):
+    """An index for each axis of one sample of the output, as a tuple."""
+    if component is None:
+        return None
+    axes = component if isinstance(component, (tuple, list)) else (component,)
+    for index in axes:
+        if not isinstance(index, numbers.Integral) or isinstance(index, bool):
+            raise TypeError(
+                f"`component=` needs an int, or a tuple with one int for each axis of the output. "
+                f"Received: {component!r}. Give the position of one entry."
+            )
+    return tuple(int(index) for index in axes)
+
+
+def rows_or_scalar(shape, component, layer):
+    """The chosen component, else every output; a scalar has no output axis."""
+    if component is None and not is_scalar(shape):
+        return every_entry(shape), tuple(shape)
+    return single_row(shape, component, layer)
+
+
+def single_row(shape, component, layer):
+    """The one selected entry of an output of this per-sample shape; it has no axis."""
+    if component is not None:
+        positions, _ = selection.resolve(component, tuple(shape), "component")
+        return selection.flat_indices(positions, shape), ()
+    if not is_scalar(shape):
+        raise ValueError(
+            f"'{layer.name}' needs a scalar output, of shape (batch,) or (batch, 1). Received: "
+            f"shape {(None, *shape)} from '{layer.model.name}'. Choose one entry with "
+            f"`component=`, or use `Jacobian`, which keeps every output apart."
+        )
+    return np.zeros(1, "int64"), ()
+
+
+def is_scalar(shape):
+    return all(isinstance(n, int) for n in shape) and tuple(shape) in ((), (1,))
+
+
+def every_entry(shape):
+    """All entries of a tensor of this per-sample shape; `None` where an axis is unknown."""
+    known = all(isinstance(n, int) for n in shape)
+    return np.arange(math.prod(shape)) if known else None

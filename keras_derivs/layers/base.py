@@ -1,0 +1,251 @@
+"""What all derivative layers share: they wrap a model, ask an engine, arrange the result."""
+
+from dataclasses import dataclass, replace
+
+import keras
+from keras import ops
+
+from keras_derivs import graph
+from keras_derivs.engine import audit, choose
+from keras_derivs.engine.target import Request, Target
+from keras_derivs.graph import Coordinates
+from keras_derivs.layers import arguments
+
+register = keras.saving.register_keras_serializable(package="keras_derivs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from the shapes of the inputs: what is asked, and how it is computed."""
+
+    y: keras.KerasTensor
+    xs: list  # the inputs that are differentiated, each once
+    wrt: tuple  # their positions among the flat inputs
+    output: int
+    coordinates: list
+    request: Request
+    choice: choose.Choice
+
+
+class DerivativeLayer(keras.layers.Layer):
+    """Abstract: a layer that is called like the model it wraps and returns derivatives of it.
+
+    A subclass names its `kind` of derivative, the entries of the output and of the inputs that
+    it selects (`rows`, `columns`), and the per-sample shapes of its results (`shapes`). Its
+    `__init__` ends in `self.check()`.
+    """
+
+    kind = None
+
+    def __init__(
+        self,
+        model,
+        wrt=None,
+        output=None,
+        *,
+        strategy="auto",
+        chunk_size=None,
+        return_value=False,
+        training=False,
+        **kwargs,
+    ):
+        arguments.check_model(model, type(self).__name__)
+        kwargs.setdefault("dtype", arguments.float_dtype(model))
+        super().__init__(**kwargs)
+        arguments.warn_of_dtypes(model, self.compute_dtype, self.name)
+        self.model = model
+        self.wrt = arguments.check_wrt(wrt)
+        self.chosen_output = arguments.check_choice(output, "output")
+        self.strategy = arguments.check_strategy(strategy)
+        self.chunk_size = arguments.check_chunk_size(chunk_size)
+        self.return_value = bool(return_value)
+        self.training = bool(training)
+        self.supports_masking = True  # a mask goes into the model and ends there
+        self._plans, self._latest, self._untied = {}, None, False
+
+    def check(self):
+        """Find what is wrong at construction, where the model tells its inputs already."""
+        if self.model.built and getattr(self.model, "inputs", None):
+            functional = getattr(self.model, "_functional", None) or self.model
+            self._plan_for(getattr(functional, "_inputs_struct", self.model.inputs))
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def __call__(self, *args, **kwargs):
+        if self._untied and any(map(keras.backend.is_keras_tensor, keras.tree.flatten(args))):
+            raise ValueError(
+                f"'{self.name}' needs the model it was made for. Received: a copy by "
+                f"`clone_model`, `from_config` or JSON, which would train a second network of its "
+                f"own beside '{self.model.name}'. Save and load the model, or copy it with "
+                f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
+            )
+        return super().__call__(*args, **kwargs)
+
+    def compute_output_spec(self, inputs, mask=None):
+        inputs, _ = self.split(inputs)
+        plan = self._plan_for(inputs)
+        batch = keras.tree.flatten(inputs)[plan.wrt[0]].shape[0]
+        results = [
+            keras.KerasTensor((batch, *shape), dtype=plan.xs[0].dtype)
+            for shape in _flat(self._shapes(plan, plan.y, plan.xs))
+        ]
+        y = keras.KerasTensor((batch, *plan.y.shape[1:]), dtype=plan.y.dtype)
+        return self._finish(y, results, inputs)
+
+    def call(self, inputs, mask=None):
+        masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
+        inputs, vectors = self.split(inputs)
+        plan = self._plan_for(inputs)
+        flat = keras.tree.flatten(inputs)
+        masks = masks or [None] * len(flat)
+        target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
+        request = self.with_vectors(plan, target, vectors)
+        y, results = choose.solve(plan.choice, target, request)
+        batch = ops.shape(y)[0]
+        shapes = _flat(self._shapes(plan, y, target.xs))
+        results = [
+            ops.reshape(result, (batch, *shape))
+            for result, shape in zip(self.select(plan, _flat(results)), shapes)
+        ]
+        return self._finish(y, results, inputs)
+
+    def rows(self, shape):
+        """The selected entries of an output of this per-sample shape, and their shape."""
+        return arguments.every_entry(shape), tuple(shape)
+
+    def columns(self, coordinates):
+        """The selected entries of each x, and their shape."""
+        return [(at.indices, at.shape) for at in coordinates]
+
+    def shapes(self, rows, columns):
+        """The per-sample shape of each result, from the shapes of the selected entries."""
+        return [rows + shape for shape in columns]
+
+    def split(self, inputs):
+        """What the model is called on, and the vectors of a product."""
+        return inputs, []
+
+    def terms(self, coordinates, wrt):
+        """The partial derivatives asked for, as tuples of (number of x, entry)."""
+        return ()
+
+    def with_vectors(self, plan, target, vectors):
+        """The request, completed by the vectors of a product."""
+        return plan.request
+
+    def select(self, plan, results):
+        """What of an engine's results this layer returns."""
+        return results
+
+    def pack(self, results, structure):
+        """The results in the form of `wrt=`: one, a list, or the structure of the inputs."""
+        if self.wrt is None and len(results) > 1:
+            return keras.tree.pack_sequence_as(structure, results)
+        return results if isinstance(self.wrt, list) or len(results) > 1 else results[0]
+
+    def _finish(self, y, results, inputs):
+        packed = self.pack(results, inputs)
+        return (y, packed) if self.return_value else packed
+
+    def _shapes(self, plan, y, xs):
+        """The shapes of the results; `y` and `xs` are tensors, or their specs."""
+        _, rows = self.rows(tuple(ops.shape(y))[1:])
+        coordinates = [
+            at if at.indices is not None else replace(at, shape=tuple(ops.shape(x))[1:])
+            for at, x in ((at, xs[plan.wrt.index(at.position)]) for at in plan.coordinates)
+        ]
+        return self.shapes(rows, [shape for _, shape in self.columns(coordinates)])
+
+    def _plan_for(self, inputs):
+        flat = keras.tree.flatten(inputs)
+        key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(inputs, flat)
+        self._latest = self._plans[key]
+        return self._latest
+
+    def _make_plan(self, inputs, flat):
+        specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+        names = arguments.input_names(self.model, inputs)
+        coordinates = self._coordinates(names, flat)
+        wrt = tuple(dict.fromkeys(at.position for at in coordinates))
+        for position in wrt:
+            arguments.check_differentiable(flat[position], "input", names[position], self.name)
+        output, y = self._output(inputs, specs)
+        arguments.check_differentiable(y, "output", y.name, self.name)
+        rows, _ = self.rows(tuple(y.shape[1:]))
+        columns = [
+            (wrt.index(at.position), indices)
+            for at, (indices, _) in zip(coordinates, self.columns(coordinates))
+        ]
+        xs = [specs[position] for position in wrt]
+        terms = self.terms(coordinates, wrt)
+        request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
+        choice = choose.choose(self.strategy, request, y, xs)
+        audit.check(self.model, inputs, specs, wrt, output, self.training)
+        return Plan(y, xs, wrt, output, coordinates, request, choice)
+
+    def _coordinates(self, names, flat):
+        chosen = range(len(flat)) if self.wrt is None else self.wrt
+        chosen = chosen if isinstance(chosen, (list, range)) else [chosen]
+        found = []
+        for x in chosen:
+            if not isinstance(x, Coordinates):
+                position = arguments.position_of(x, names, "wrt", self.model)
+                x = Coordinates(position, tuple(flat[position].shape[1:]))
+            found.append(x)
+        return found
+
+    def _output(self, inputs, specs):
+        """The position and the spec of the chosen output."""
+        audit.build(self.model, inputs, specs)
+        outputs = self.model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+        flat = keras.tree.flatten(outputs)
+        names = arguments.output_names(self.model, outputs)
+        if self.chosen_output is None and len(flat) > 1:
+            raise ValueError(
+                f"'{self.name}' needs to know which of several outputs to differentiate. "
+                f"Received: '{self.model.name}' with outputs {names}. Choose one with `output=`."
+            )
+        position = arguments.position_of(self.chosen_output or 0, names, "output", self.model)
+        return position, flat[position]
+
+    def explain(self):
+        """Which strategy computes this derivative, why, and how many passes it costs."""
+        if self._latest is None:
+            raise ValueError(
+                f"'{self.name}' needs the shapes of its inputs to choose a strategy. Received: no "
+                f"call so far. Call the layer once, then ask."
+            )
+        return f"{type(self).__name__} of '{self.model.name}': {self._latest.choice}"
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            model=keras.saving.serialize_keras_object(self.model),
+            wrt=self.wrt,
+            output=self.chosen_output,
+            strategy=self.strategy,
+            chunk_size=self.chunk_size,
+            return_value=self.return_value,
+            training=self.training,
+            tied=graph.used_elsewhere(self.model),
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        tied = config.pop("tied", False)
+        config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        layer = cls(**config)
+        layer._untied = bool(tied) and not graph.in_sharing_scope()
+        return layer
+
+
+def _flat(nested):
+    """The leaves of nested lists; a shape, a tuple, is a leaf."""
+    if not isinstance(nested, list):
+        return [nested]
+    return [leaf for item in nested for leaf in _flat(item)]

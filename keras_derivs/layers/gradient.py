@@ -1,0 +1,57 @@
+from keras_derivs.layers import arguments
+from keras_derivs.layers.base import DerivativeLayer, register
+
+
+@register
+class Gradient(DerivativeLayer):
+    """The gradient of a scalar output of a model, beside or instead of its value.
+
+    dy/dx per sample, in units of [y]/[x].
+
+    Args:
+        model: A `keras.Model` or layer whose output is one number per sample.
+        wrt: Name or position of the input to differentiate with respect to, or a list of those.
+            Every input by default.
+        output: Name or position of the output, for a model with several.
+        component: The entry of a vector output to differentiate: an int, or a tuple with one
+            int for each axis.
+        strategy: `"auto"`, or the name of a strategy.
+        chunk_size: How many derivatives to compute at once. All by default.
+        return_value: Return `(y, derivative)`, both from one pass.
+        training: Run the model in training mode. By default a derivative is that of the model
+            in inference.
+        **kwargs: `name`, `dtype` and the like, for `keras.layers.Layer`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        That of the input; for several inputs a list or dict of gradients, like `wrt` or the
+        inputs.
+
+    Raises:
+        ValueError: The output is not scalar, or does not depend on the input, or rows of the
+            batch depend on each other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> square = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x * x)])
+    >>> slope = kd.Gradient(square)
+    >>> float(slope(np.array([[3.0]]))[0, 0])
+    6.0
+    """
+
+    kind = "jacobian"
+
+    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.component = arguments.check_component(component)
+        self.check()
+
+    def rows(self, shape):
+        return arguments.single_row(shape, self.component, self)
+
+    def get_config(self):
+        return {**super().get_config(), "component": self.component}

@@ -1,0 +1,111 @@
+from keras_derivs.layers import arguments
+from keras_derivs.layers.base import DerivativeLayer, register
+
+
+@register
+class Hessian(DerivativeLayer):
+    """The matrix of second derivatives of a model, sample by sample.
+
+    H[b, j, k] = d2y[b]/dx[b, j]dx[b, k], in units of [y]/[x]^2; exact through layer, group and
+    batch normalisation too.
+
+    Args:
+        model: A `keras.Model` or layer.
+        wrt: Name or position of the input to differentiate with respect to, or a list of those.
+            Every input by default.
+        output: Name or position of the output, for a model with several.
+        component: The entry of a vector output to differentiate: an int, or a tuple with one
+            int for each axis.
+        **kwargs: As for `Gradient`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        `(batch, *input shape, *input shape)` for a scalar output,
+        `(batch, *output shape, *input shape, *input shape)` for a vector. For several inputs a
+        list of lists (dict of dicts) of the blocks.
+
+    Raises:
+        ValueError: The output does not depend on the input, or rows of the batch depend on each
+            other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> cube = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x * x * x)])
+    >>> float(kd.Hessian(cube)(np.array([[2.0]]))[0, 0, 0])
+    12.0
+    """
+
+    kind = "hessian"
+
+    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.component = arguments.check_component(component)
+        self.check()
+
+    def rows(self, shape):
+        return arguments.rows_or_scalar(shape, self.component, self)
+
+    def shapes(self, rows, columns):
+        return [[rows + first + second for second in columns] for first in columns]
+
+    def pack(self, results, structure):
+        count = round(len(results) ** 0.5)
+        blocks = [results[n * count : (n + 1) * count] for n in range(count)]
+        pack = super().pack
+        return pack([pack(block, structure) for block in blocks], structure)
+
+    def get_config(self):
+        return {**super().get_config(), "component": self.component}
+
+
+@register
+class HessianDiagonal(DerivativeLayer):
+    """The second derivative of a model by each of its inputs, without the Hessian.
+
+    d2y/dx_j^2 per sample, in units of [y]/[x]^2.
+
+    Args:
+        model: A `keras.Model` or layer.
+        wrt: Name or position of the input to differentiate with respect to, or a list of those.
+            Every input by default.
+        output: Name or position of the output, for a model with several.
+        component: The entry of a vector output to differentiate: an int, or a tuple with one
+            int for each axis.
+        **kwargs: As for `Gradient`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        That of the input for a scalar output, `(batch, *output shape, *input shape)` for a
+        vector; for several inputs a list or dict of those.
+
+    Raises:
+        ValueError: The output does not depend on the input, or rows of the batch depend on each
+            other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "tanh")])
+    >>> kd.HessianDiagonal(model)(np.ones((8, 4))).shape
+    TensorShape([8, 4])
+    """
+
+    kind = "hessian_diagonal"
+
+    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.component = arguments.check_component(component)
+        self.check()
+
+    def rows(self, shape):
+        return arguments.rows_or_scalar(shape, self.component, self)
+
+    def get_config(self):
+        return {**super().get_config(), "component": self.component}

@@ -1,0 +1,121 @@
+from keras_derivs import selection
+from keras_derivs.layers.base import DerivativeLayer, register
+
+
+@register
+class Jacobian(DerivativeLayer):
+    """The Jacobian of every output by every input, sample by sample.
+
+    J[b, i, j] = dy[b, i]/dx[b, j], in units of [y]/[x].
+
+    Args:
+        model: A `keras.Model` or layer.
+        wrt: Name or position of the input to differentiate with respect to, or a list of those.
+            Every input by default.
+        output: Name or position of the output, for a model with several.
+        **kwargs: As for `Gradient`. Strategies: `"reverse"` takes a pass for each output,
+            `"forward"` one for each input; `"auto"` takes the fewer.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        `(batch, *output shape, *input shape)`; for several inputs a list or dict of those.
+
+    Raises:
+        ValueError: The output does not depend on the input, or rows of the batch depend on each
+            other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    >>> kd.Jacobian(model)(np.ones((8, 5))).shape
+    TensorShape([8, 3, 5])
+    """
+
+    kind = "jacobian"
+
+    def __init__(self, model, wrt=None, output=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.check()
+
+
+@register
+class SubJacobian(DerivativeLayer):
+    """The sensitivities of chosen outputs to chosen inputs, and nothing else.
+
+    The block of the Jacobian dy/dx for the selected entries, in units of [y]/[x]. Only the
+    selected rows (or columns, if those are fewer) are computed.
+
+    Args:
+        model: A `keras.Model` or layer.
+        outputs: Which entries of the output: an int, a list, a range or a slice; for an output
+            of several axes a tuple of those, one for each axis (each axis selected on its own,
+            like `numpy.ix_`). An int drops its axis. All by default.
+        inputs: Which entries of the input, in the same way.
+        wrt: Name or position of the input to differentiate with respect to.
+        output: Name or position of the output, for a model with several.
+        **kwargs: As for `Jacobian`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        `(batch, *selected output shape, *selected input shape)`.
+
+    Raises:
+        ValueError: Indices out of range, repeated, or not one for each axis.
+        TypeError: Indices that are not integers.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(10)])
+    >>> slopes = kd.SubJacobian(model, outputs=[2, 3, 4], inputs=range(50, 70))
+    >>> slopes(np.ones((8, 100))).shape
+    TensorShape([8, 3, 20])
+    """
+
+    kind = "jacobian"
+
+    def __init__(self, model, outputs=None, inputs=None, wrt=None, output=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.selected_outputs = selection.parse(outputs, "outputs")
+        self.selected_inputs = selection.parse(inputs, "inputs")
+        self.check()
+
+    def rows(self, shape):
+        if self.selected_outputs is None:
+            return super().rows(shape)
+        return _block(self.selected_outputs, shape, "outputs")
+
+    def columns(self, coordinates):
+        if self.selected_inputs is None:
+            return super().columns(coordinates)
+        return [self._columns_of(at) for at in coordinates]
+
+    def _columns_of(self, at):
+        indices, shape = _block(self.selected_inputs, at.shape, "inputs")
+        return (indices if at.indices is None else at.indices[indices]), shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "outputs": selection.serialize(self.selected_outputs),
+            "inputs": selection.serialize(self.selected_inputs),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in ("outputs", "inputs"):
+            config[name] = None if config.get(name) is None else tuple(config[name])
+        return super().from_config(config)
+
+
+def _block(axes, shape, name):
+    """Row-major indices of the selected block, and its shape."""
+    positions, selected = selection.resolve(axes, shape, name)
+    return selection.flat_indices(positions, shape), selected

@@ -1,0 +1,99 @@
+import numbers
+
+import numpy as np
+
+from keras_derivs.layers.base import DerivativeLayer, register
+
+
+@register
+class Partials(DerivativeLayer):
+    """Chosen partial derivatives of a model of any order, all from one shared pass.
+
+    For a term (i, j, …, k), d^n y/dx_i dx_j … dx_k per sample, in units of [y]/[x]^n.
+
+    Args:
+        model: A `keras.Model` or layer.
+        terms: A list of tuples of input features, counted from 0 over one flattened sample of
+            the inputs: `[(), (0,), (1,), (1, 1)]` for u, u_t, u_x, u_xx of a model of (t, x).
+            `()` is the value itself.
+        wrt: Name or position of the input that `terms` counts, or a list of those, counted one
+            after the other. Every input by default.
+        output: Name or position of the output, for a model with several.
+        **kwargs: As for `Gradient`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        A list with one tensor of the output's own shape for each term.
+
+    Raises:
+        ValueError: No terms, or a feature that does not exist.
+        TypeError: Terms that are not tuples of integers.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "tanh")])
+    >>> u, u_t, u_xx = kd.Partials(net, [(), (0,), (1, 1)])(np.ones((8, 2)))
+    >>> u_xx.shape
+    TensorShape([8, 1])
+    """
+
+    kind = "partials"
+
+    def __init__(self, model, terms, wrt=None, output=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.chosen_terms = _check_terms(terms)
+        self.check()
+
+    def terms(self, coordinates, wrt):
+        entries = [entry for at in coordinates for entry in _entries(at, wrt)]
+        highest = max((index for term in self.chosen_terms for index in term), default=-1)
+        if highest >= len(entries):
+            raise ValueError(
+                f"`terms=` needs features from 0 to {len(entries) - 1}. Received: {highest} for "
+                f"'{self.model.name}'. Count the features of one flattened sample from 0."
+            )
+        return tuple(tuple(entries[index] for index in term) for term in self.chosen_terms)
+
+    def shapes(self, rows, columns):
+        return [rows for _ in self.chosen_terms]
+
+    def pack(self, results, structure):
+        return list(results)
+
+    def get_config(self):
+        return {**super().get_config(), "terms": [list(term) for term in self.chosen_terms]}
+
+
+def _entries(at, wrt):
+    """The entries that a term counts, as (number of x, entry)."""
+    if None in at.shape:
+        raise ValueError(
+            f"`Partials` needs inputs whose features can be counted. Received: an input of shape "
+            f"{(None, *at.shape)}. Give the unknown axis a length, or use `Jacobian`."
+        )
+    indices = np.arange(int(np.prod(at.shape))) if at.indices is None else at.indices
+    return [(wrt.index(at.position), int(index)) for index in indices]
+
+
+def _check_terms(terms):
+    if not isinstance(terms, (list, tuple)) or not terms:
+        raise ValueError(
+            f"`terms=` needs a list of tuples, one for each derivative. Received: {terms!r}. Write "
+            f"[(), (0,), (1, 1)] for the value, the slope by x0 and the curvature by x1."
+        )
+    return [_check_term(term) for term in terms]
+
+
+def _check_term(term):
+    whole = isinstance(term, (list, tuple)) and all(
+        isinstance(index, numbers.Integral) and not isinstance(index, bool) for index in term
+    )
+    if not whole or any(index < 0 for index in term):
+        raise TypeError(
+            f"A term needs to be a tuple of non-negative integers. Received: {term!r}. Write (1,) "
+            f"for the first derivative by feature 1, (1, 1) for the second."
+        )
+    return tuple(int(index) for index in term)

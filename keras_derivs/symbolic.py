@@ -1,0 +1,265 @@
+"""Derivatives between two symbolic tensors of a Keras graph."""
+
+import re
+
+import keras
+
+from keras_derivs import graph
+from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.gradient import Gradient
+from keras_derivs.layers.hessian import Hessian, HessianDiagonal
+from keras_derivs.layers.jacobian import Jacobian, SubJacobian
+from keras_derivs.layers.partials import Partials
+from keras_derivs.layers.products import HVP, JVP, VJP
+
+LAYERS = {
+    layer.__name__: layer
+    for layer in (
+        Gradient, Jacobian, SubJacobian, Hessian, HessianDiagonal, Partials, JVP, VJP, HVP,
+    )
+}  # fmt: skip
+
+
+def gradient(y, x, component=None, **options):
+    """dy/dx of a scalar `y`, of the shape of `x`: see `Gradient`.
+
+    Args:
+        y: A symbolic tensor that is computed from `x`.
+        x: A symbolic tensor, or a list of those; a slice of a tensor that `y` is computed from
+            stands for the matching part of that tensor.
+        component: The entry of a vector `y` to differentiate.
+        **options: `strategy`, `chunk_size`, `return_value`, `training` and `name`, as for the
+            layer.
+
+    Returns:
+        A symbolic tensor, or a list of those where `x` is a list.
+
+    Raises:
+        ValueError: `y` does not depend on `x`, or is not scalar.
+        TypeError: `y` or `x` is not a symbolic tensor.
+    """
+    return _derive(Gradient, y, x, component=component, **options)
+
+
+def jacobian(y, x, **options):
+    """dy/dx, of shape `(batch, *y, *x)`: see `Jacobian`. Arguments as for `gradient`."""
+    return _derive(Jacobian, y, x, **options)
+
+
+def sub_jacobian(y, x, outputs=None, inputs=None, **options):
+    """The block dy[outputs]/dx[inputs]: see `SubJacobian`. Arguments as for `gradient`."""
+    return _derive(SubJacobian, y, x, outputs=outputs, inputs=inputs, **options)
+
+
+def hessian(y, x, component=None, **options):
+    """d2y/dx2, of shape `(batch, *x, *x)`: see `Hessian`. Arguments as for `gradient`."""
+    return _derive(Hessian, y, x, component=component, **options)
+
+
+def hessian_diagonal(y, x, component=None, **options):
+    """d2y/dx_j2, of the shape of `x`: see `HessianDiagonal`. Arguments as for `gradient`."""
+    return _derive(HessianDiagonal, y, x, component=component, **options)
+
+
+def jvp(y, x, v, **options):
+    """dy/dx v, of the shape of `y`: see `JVP`. `v` has the shape of `x`."""
+    return _derive(JVP, y, x, v, **options)
+
+
+def vjp(y, x, v, **options):
+    """v dy/dx, of the shape of `x`: see `VJP`. `v` has the shape of `y`."""
+    return _derive(VJP, y, x, v, **options)
+
+
+def hvp(y, x, v, component=None, **options):
+    """d2y/dx2 v, of the shape of `x`: see `HVP`. `v` has the shape of `x`."""
+    return _derive(HVP, y, x, v, component=component, **options)
+
+
+def partials(y, *terms, **options):
+    """Partial derivatives of `y`, each of y's own shape, all from one shared pass.
+
+    Args:
+        y: A symbolic tensor.
+        *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
+            itself. A coordinate is a symbolic tensor with one number per sample.
+        **options: `strategy`, `chunk_size`, `training` and `name`, as for `Partials`.
+
+    Returns:
+        A list with one symbolic tensor for each term.
+
+    Raises:
+        ValueError: `y` does not depend on a coordinate, or a coordinate is not scalar.
+        TypeError: A term is not a tuple of symbolic tensors.
+    """
+    _check_terms(terms)
+    coordinates = list({id(x): x for term in terms for x in term}.values())
+    if not coordinates:
+        return [y for _ in terms]
+    count = {id(x): number for number, x in enumerate(coordinates)}
+    numbers = [[count[id(x)] for x in term] for term in terms]
+    return _derive(Partials, y, coordinates, terms=numbers, **options)
+
+
+def diff(y, *coordinates, **options):
+    """One partial derivative of `y`, of y's own shape: `diff(u, x, x)` is u_xx.
+
+    Arguments as for `partials`, which computes several at less cost.
+    """
+    if not coordinates:
+        raise ValueError(
+            "`diff` needs at least one coordinate. Received: none. Write diff(u, x) for u_x."
+        )
+    return partials(y, tuple(coordinates), **options)[0]
+
+
+def _check_terms(terms):
+    for term in terms:
+        if not isinstance(term, tuple):
+            raise TypeError(
+                f"`partials` needs a tuple of coordinates for each term. Received: {term!r}. "
+                f"Write partials(u, (t,), (x, x))."
+            )
+        for x in term:
+            _check_symbolic(x, "partials")
+            if any(n != 1 for n in x.shape[1:]):
+                raise ValueError(
+                    f"A coordinate needs to be one number per sample. Received: "
+                    f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], or use "
+                    f"`gradient` or `jacobian`."
+                )
+
+
+def _derive(layer, y, x, v=(), name=None, **options):
+    """Put a derivative layer between `y` and `x` into their graph."""
+    wrt = list(x) if isinstance(x, (list, tuple)) else [x]
+    vectors = list(v) if isinstance(v, (list, tuple)) else [v]
+    function = _snake_case(layer)
+    for tensor in (y, *wrt, *vectors):
+        _check_symbolic(tensor, function)
+    between = Between(
+        layer.__name__,
+        options,
+        len(wrt),
+        len(vectors),
+        listed=isinstance(x, (list, tuple)),
+        name=name or f"{function}_{keras.backend.get_uid(function)}",
+    )
+    return between([y, *wrt, *between.cut(y, wrt), *vectors])
+
+
+def _snake_case(layer):
+    if layer.__name__.isupper():
+        return layer.__name__.lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", layer.__name__).lower()
+
+
+def _check_symbolic(tensor, function):
+    if not keras.backend.is_keras_tensor(tensor) or not hasattr(tensor, "_keras_history"):
+        layers = {_snake_case(layer): name for name, layer in LAYERS.items()}
+        shape = getattr(tensor, "shape", None)
+        received = f"{type(tensor).__name__}" + (
+            "" if shape is None else f" of shape {tuple(shape)}"
+        )
+        raise TypeError(
+            f"`{function}` needs symbolic tensors of a Keras graph, made from `keras.Input`. "
+            f"Received: {received}. For numbers, or inside a layer's `call`, wrap the model: "
+            f"`{layers.get(function, 'Partials')}(model)(x)`."
+        )
+
+
+@register
+class Between(keras.layers.Layer):
+    """A derivative layer between two symbolic tensors of a graph.
+
+    Called on `[y, *wrt, *sources, *vectors]`: `y` and `wrt` say where to cut the graph, the
+    sources are what the cut computes with. It is cut anew wherever the layer is put into a
+    graph, also by loading or cloning, so that it shares the layers of that very graph.
+
+    Args:
+        derivative: The name of a derivative layer, such as `"Gradient"`.
+        options: The arguments of that layer.
+        num_wrt: The number of tensors to differentiate with respect to.
+        num_vectors: The number of vectors of a product.
+        listed: Whether the result is a list, one item for each of `wrt`.
+        **kwargs: `name` and the like, for `keras.layers.Layer`.
+
+    Output shape:
+        That of the derivative layer.
+    """
+
+    def __init__(self, derivative, options, num_wrt, num_vectors=0, listed=False, **kwargs):
+        super().__init__(**{**kwargs, "autocast": False})
+        if derivative not in LAYERS:
+            raise ValueError(
+                f"`derivative=` needs one of {list(LAYERS)}. Received: {derivative!r}. Use the "
+                f"functions of `keras_derivs`, which make this layer."
+            )
+        self.kind, self.options = derivative, dict(options)
+        self.num_wrt, self.num_vectors, self.listed = int(num_wrt), int(num_vectors), bool(listed)
+        self.num_structural = 1 + self.num_wrt  # see graph.needs
+        self.supports_masking = True  # a mask goes into the sub-graph and ends there
+        self.derivative = None
+
+    def cut(self, y, wrt):
+        """Make the derivative layer of the sub-graph from `wrt` to `y`; return its sources."""
+        sub_graph, coordinates = graph.cut(y, wrt)
+        chosen = coordinates if self.listed or self.kind == "Partials" else coordinates[0]
+        self.derivative = LAYERS[self.kind](sub_graph, wrt=chosen, **self.options)
+        return sub_graph.inputs
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def build_from_config(self, config):
+        """Nothing: the sub-graph comes with the loaded graph."""
+
+    def __call__(self, inputs, **kwargs):
+        if self.derivative is None:
+            self._cut_again(list(inputs))
+        return super().__call__(inputs, **kwargs)
+
+    def compute_output_spec(self, inputs):
+        return self.derivative.compute_output_spec(self._arguments(inputs))
+
+    def call(self, inputs):
+        return self.derivative(self._arguments(inputs))
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+    def explain(self):
+        """Which strategy computes this derivative, why, and how many passes it costs."""
+        return self.derivative.explain()
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "derivative": self.kind,
+            "options": self.options,
+            "num_wrt": self.num_wrt,
+            "num_vectors": self.num_vectors,
+            "listed": self.listed,
+        }
+
+    def _arguments(self, inputs):
+        """What the derivative layer is called on."""
+        tensors = list(inputs)[self.num_structural :]
+        if not self.num_vectors:
+            return tensors
+        return [tensors[: -self.num_vectors], tensors[-self.num_vectors :]]
+
+    def _cut_again(self, inputs):
+        for tensor in inputs:
+            _check_symbolic(tensor, self.name)
+        y, *wrt = inputs[: self.num_structural]
+        given = inputs[self.num_structural : len(inputs) - self.num_vectors]
+        found = self.cut(y, wrt)
+        if [id(tensor) for tensor in found] != [id(tensor) for tensor in given]:
+            self.derivative = None
+            raise ValueError(
+                f"'{self.name}' needs the graph it was made for. Received: sources "
+                f"{[graph.describe(x) for x in given]} instead of "
+                f"{[graph.describe(x) for x in found]}. Make the derivative anew with "
+                f"`{_snake_case(LAYERS[self.kind])}`."
+            )
