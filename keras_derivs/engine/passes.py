@@ -86,13 +86,14 @@ def push_forward(target):
 
     def push(positions, tangents):
         slopes = [pulled[k] for k in positions]
-        return pull_back(forward, slopes, [weights], list(tangents), order=2)[0]
+        tangents = [tf.ones_like(g) if v is None else v for g, v in zip(slopes, tangents)]
+        return pull_back(forward, slopes, [weights], tangents, order=2)[0]
 
     return y, push
 
 
 def one_hot(y, index):
-    """The cotangent that selects one entry per sample of `y`; `None` if there is only one."""
+    """The vector that selects one entry per sample of `y`; `None` if there is only one."""
     entries = size(y)
     if isinstance(entries, int) and entries == 1:
         return None

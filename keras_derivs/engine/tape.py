@@ -10,6 +10,7 @@ Every strategy takes `(target, request)` and returns `(y, results)`.
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -157,11 +158,12 @@ def _pairs(rows, columns):
 
 def _flat(block):
     """(B, index, *shape) to (B, index, entries)."""
-    static = block.shape[2:]
-    entries = (
-        math.prod(static) if static.is_fully_defined() else tf.reduce_prod(tf.shape(block)[2:])
-    )
-    return tf.reshape(block, [*tf.unstack(tf.shape(block)[:2]), entries])
+    if block.shape.rank == 3:
+        return block
+    batch, index, *shape = keras.ops.shape(block)
+    known = all(isinstance(n, int) for n in shape)
+    entries = math.prod(shape) if known else tf.reduce_prod(tf.stack(shape))
+    return tf.reshape(block, [batch, index, entries])
 
 
 def _split(block, rows, columns):

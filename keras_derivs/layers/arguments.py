@@ -76,8 +76,9 @@ def float_dtype(model):
 
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
-    layers = [model, *model._flatten_layers(include_self=False)]
-    computed = {layer.compute_dtype for layer in layers if layer.weights}
+    leaves = [layer for layer in model._flatten_layers() if not layer._layers]
+    leaves = [layer for layer in leaves if not isinstance(layer, keras.layers.InputLayer)]
+    computed = {layer.compute_dtype for layer in leaves}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
     ]
@@ -119,19 +120,23 @@ def position_of(choice, names, name, model):
     )
 
 
+def check_dense(tensor, owner):
+    flags = getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)
+    if flags or type(tensor).__name__ in ("SparseTensor", "RaggedTensor"):
+        raise TypeError(
+            f"'{owner}' needs dense inputs. Received: a sparse or ragged tensor of shape "
+            f"{tuple(tensor.shape)}. Convert it to a dense one."
+        )
+
+
 def check_differentiable(tensor, role, name, owner):
-    """A dense float tensor with a batch axis, or an error."""
+    """A float tensor with a batch axis, or an error."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(
             f"'{owner}' needs an {role} of a float dtype. Received: {role} '{name}' of shape "
             f"{tuple(tensor.shape)} and dtype {dtype}. Differentiate a float {role}; for token "
             f"ids, differentiate with respect to the embedding's output."
-        )
-    if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
-        raise TypeError(
-            f"'{owner}' needs a dense {role}. Received: a sparse or ragged tensor '{name}' of "
-            f"shape {tuple(tensor.shape)}. Convert it to a dense one."
         )
     if len(tensor.shape) == 0:
         raise ValueError(

@@ -159,7 +159,9 @@ class DerivativeLayer(keras.layers.Layer):
 
     def _plan_for(self, inputs):
         flat = keras.tree.flatten(inputs)
-        key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
+        for x in flat:
+            arguments.check_dense(x, self.name)
+        key = tuple((*x.shape[1:], x.dtype) for x in flat)
         if key not in self._plans:
             self._plans[key] = self._make_plan(inputs, flat)
         self._latest = self._plans[key]
