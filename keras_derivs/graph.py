@@ -37,7 +37,11 @@ class SubGraph(keras.layers.Layer):
             for operation in operations.values()
             if isinstance(operation, keras.layers.Layer)
         ]
+        self.supports_masking = True  # a mask goes to the layers inside and ends there
         self.built = True
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
     def compute_output_spec(self, inputs, training=None):
         return self._run(inputs, lambda operation: operation.compute_output_spec)
@@ -240,8 +244,22 @@ def used_elsewhere(model):
 
 
 def _nodes_of(model):
-    nodes = getattr(model, "_nodes", None) or getattr(model, "nodes", None)
-    return nodes if isinstance(nodes, (list, tuple)) else ()
+    if isinstance(model, SubGraph):
+        return model.nodes
+    by_depth = getattr(model, "_nodes_by_depth", None) or {}
+    return itertools.chain.from_iterable(by_depth.values())
+
+
+def serialize(model):
+    """The config of a wrapped model, in which shared layers are marked as such.
+
+    Keras marks an object when it meets it again, too late for a config that was copied into
+    that of its wrapper by then. So let it meet everything twice.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    if get_global_attribute("shared_objects/id_to_config_map") is not None:
+        config = keras.saving.serialize_keras_object(model)
+    return config
 
 
 def in_sharing_scope():

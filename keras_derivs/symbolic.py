@@ -5,7 +5,7 @@ import re
 import keras
 
 from keras_derivs import graph
-from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian

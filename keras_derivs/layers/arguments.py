@@ -77,8 +77,7 @@ def float_dtype(model):
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
     leaves = [layer for layer in model._flatten_layers() if not layer._layers]
-    leaves = [layer for layer in leaves if not isinstance(layer, keras.layers.InputLayer)]
-    computed = {layer.compute_dtype for layer in leaves}
+    computed = {layer.compute_dtype for layer in leaves if layer.autocast and layer.built}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
     ]

@@ -72,6 +72,9 @@ class DerivativeLayer(keras.layers.Layer):
     def build(self, input_shape=None):
         self.built = True
 
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
     def __call__(self, *args, **kwargs):
         if self._untied and any(map(keras.backend.is_keras_tensor, keras.tree.flatten(args))):
             raise ValueError(
@@ -161,7 +164,7 @@ class DerivativeLayer(keras.layers.Layer):
         flat = keras.tree.flatten(inputs)
         for x in flat:
             arguments.check_dense(x, self.name)
-        key = tuple((*x.shape[1:], x.dtype) for x in flat)
+        key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
         if key not in self._plans:
             self._plans[key] = self._make_plan(inputs, flat)
         self._latest = self._plans[key]
@@ -185,7 +188,8 @@ class DerivativeLayer(keras.layers.Layer):
         terms = self.terms(coordinates, wrt)
         request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
         choice = choose.choose(self.strategy, request, y, xs)
-        audit.check(self.model, inputs, specs, wrt, output, self.training)
+        if not self._plans:
+            audit.check(self.model, inputs, specs, wrt, output, self.training)
         return Plan(y, xs, wrt, output, coordinates, request, choice)
 
     def _coordinates(self, names, flat):
@@ -225,7 +229,7 @@ class DerivativeLayer(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         config.update(
-            model=keras.saving.serialize_keras_object(self.model),
+            model=graph.serialize(self.model),
             wrt=self.wrt,
             output=self.chosen_output,
             strategy=self.strategy,

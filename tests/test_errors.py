@@ -1,0 +1,147 @@
+"""Wrong inputs: one row each, with the words that the message must hold."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from models import points
+
+import keras_derivs as kd
+
+
+def net(num_outputs=3):
+    return keras.Sequential(
+        [keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(num_outputs, name="last")]
+    )
+
+
+def symbolic():
+    x = keras.Input((2,), name="point")
+    return net()(x), x
+
+
+def lone():
+    return keras.Input((2,), name="lone")
+
+
+class TimesBatchMean(layers.Layer):
+    def call(self, x):
+        return x * ops.mean(x, axis=0, keepdims=True)
+
+
+class Flipped(layers.Layer):
+    def call(self, x):
+        return x + ops.flip(x, axis=0)
+
+
+def coupled(layer):
+    return keras.Sequential([keras.Input((2,)), layers.Dense(2), layer, layers.Dense(1)])
+
+
+def of_input(dtype=None, **kwargs):
+    x = keras.Input((4,), dtype=dtype, **kwargs)
+    y = layers.Lambda(lambda x: ops.ones((2, 1)), output_shape=(1,))(x)
+    return keras.Model(x, y)
+
+
+def embedding():
+    ids = layers.Embedding(5, 3)
+    return keras.Sequential([keras.Input((4,), dtype="int32"), ids, layers.Flatten(), layers.Dense(1)])
+
+
+def argmax():
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Lambda(lambda x: ops.cast(ops.argmax(x, -1), "float32"))]
+    )
+
+
+def two_outputs():
+    x = keras.Input((2,))
+    return keras.Model(x, {"p": layers.Dense(1)(x), "q": layers.Dense(1)(x)})
+
+
+ROWS = {
+    "vector output": (lambda: kd.Gradient(net()), ValueError, "scalar output.*(None, 3).*component=.*Jacobian"),
+    "vector y": (lambda: kd.gradient(*symbolic()), ValueError, "scalar output.*component="),
+    "vector HVP": (lambda: kd.HVP(net()), ValueError, "scalar output"),
+    "independent y": (lambda: kd.gradient(symbolic()[0], lone()), ValueError, "no path.*"),
+    "both are named": (lambda: kd.gradient(symbolic()[0], lone()), ValueError, "made by 'sequential.*'lone'"),
+    "one of several": (lambda: kd.gradient(symbolic()[0], [symbolic()[1], lone()]), ValueError, "no path"),
+    "one depends on another": (
+        lambda: kd.jacobian(*(lambda y, x: (layers.Dense(1)(y), [x, y]))(*symbolic())),
+        ValueError, "independent of each other",
+    ),
+    "integer input": (lambda: kd.Gradient(embedding()), TypeError, "float dtype.*int32.*embedding"),
+    "string input": (lambda: kd.Gradient(of_input("string")), TypeError, "float dtype.*string"),
+    "complex input": (lambda: kd.Gradient(of_input("complex64")), TypeError, "float dtype.*complex64"),
+    "sparse input": (lambda: kd.Gradient(of_input(sparse=True)), TypeError, "dense"),
+    "ragged input": (lambda: kd.Gradient(of_input(ragged=True)), TypeError, "dense"),
+    "integer numbers": (lambda: kd.Jacobian(net())(np.ones((2, 2), int)), TypeError, "float dtype"),
+    "sparse numbers": (
+        lambda: kd.Jacobian(net())(tf.sparse.from_dense(np.eye(2, dtype="float32"))), TypeError, "dense",
+    ),
+    "ragged numbers": (lambda: kd.Jacobian(net())(tf.ragged.constant([[1.0], [2.0, 3.0]])), TypeError, "dense"),
+    "no gradient": (lambda: kd.Gradient(argmax()), ValueError, "differentiable operations.*argmax"),
+    "out of range": (lambda: kd.SubJacobian(net(), outputs=[5]), ValueError, r"outputs=.*-3 to 2.*\[5\]"),
+    "far below": (lambda: kd.SubJacobian(net(), inputs=-3), ValueError, r"inputs=.*-2 to 1"),
+    "repeated": (lambda: kd.SubJacobian(net(), outputs=[1, 1]), ValueError, "every index once"),
+    "repeated from the end": (lambda: kd.SubJacobian(net(), outputs=[1, -2]), ValueError, "every index once"),
+    "wrong rank": (lambda: kd.SubJacobian(net(), outputs=(1, 1)), ValueError, "one selection per axis"),
+    "empty": (lambda: kd.SubJacobian(net(), inputs=[]), ValueError, "at least one index"),
+    "empty slice": (lambda: kd.SubJacobian(net(), inputs=slice(7, 9)), ValueError, "at least one index"),
+    "no axes": (lambda: kd.SubJacobian(net(), inputs=()), ValueError, "index per axis"),
+    "name for index": (lambda: kd.SubJacobian(net(), inputs="x"), TypeError, "integer indices.*'x'"),
+    "mask for index": (lambda: kd.SubJacobian(net(), inputs=[True, False]), TypeError, "integer indices"),
+    "float index": (lambda: kd.SubJacobian(net(), inputs=1.0), TypeError, "integer indices"),
+    "batch mean": (lambda: kd.Jacobian(coupled(TimesBatchMean(name="mixer"))), ValueError, "rows.*'mixer'"),
+    "batch flip": (lambda: kd.Gradient(coupled(Flipped(name="mixer"))), ValueError, "rows.*'mixer'"),
+    "batch normalisation": (
+        lambda: kd.Gradient(coupled(layers.BatchNormalization(name="mixer")), training=True),
+        ValueError, "rows.*'mixer'.*training=False",
+    ),
+    "coupled symbolic": (
+        lambda: kd.jacobian(*(lambda x: (TimesBatchMean(name="mixer")(x), x))(lone())), ValueError, "rows.*mixer",
+    ),
+    "a function": (lambda: kd.Jacobian(lambda x: x), TypeError, "keras.layers.Layer.*function"),
+    "a name": (lambda: kd.Gradient("net"), TypeError, "keras.layers.Layer.*'net'"),
+    "numpy for symbolic": (lambda: kd.gradient(np.ones((2, 1)), np.ones((2, 1))), TypeError, r"ndarray.*Gradient\(model\)"),
+    "eager for symbolic": (lambda: kd.jacobian(tf.ones((2, 1)), lone()), TypeError, r"EagerTensor.*Jacobian\(model\)"),
+    "unknown strategy": (lambda: kd.Jacobian(net(), strategy="magic"), ValueError, "strategy=.*'magic'"),
+    "strategy elsewhere": (lambda: kd.Hessian(net(), strategy="forward"), ValueError, "strategy=.*'forward'"),
+    "no chunk": (lambda: kd.Jacobian(net(), chunk_size=0), ValueError, "chunk_size=.*positive.*0"),
+    "part of a chunk": (lambda: kd.Jacobian(net(), chunk_size=2.5), ValueError, "chunk_size=.*2.5"),
+    "unknown input": (lambda: kd.Jacobian(net(), wrt="foo"), ValueError, "wrt=.*'foo'"),
+    "no input": (lambda: kd.Jacobian(net(), wrt=[]), ValueError, "wrt=.*empty"),
+    "float for input": (lambda: kd.Jacobian(net(), wrt=0.5), TypeError, "wrt=.*0.5"),
+    "unknown output": (lambda: kd.Jacobian(net(), output=3), ValueError, "output=.*3"),
+    "which output": (lambda: kd.Gradient(two_outputs()), ValueError, r"\['p', 'q'\].*output="),
+    "no such component": (lambda: kd.Gradient(net(), component=7), ValueError, "component=.*7"),
+    "component of a name": (lambda: kd.Gradient(net(), component="a"), TypeError, "component="),
+    "no such feature": (lambda: kd.Partials(net(), [(2,)]), ValueError, "features from 0 to 1.*2"),
+    "negative feature": (lambda: kd.Partials(net(), [(-1,)]), TypeError, "non-negative"),
+    "term of a number": (lambda: kd.Partials(net(), [0]), TypeError, "tuple of non-negative"),
+    "no terms": (lambda: kd.Partials(net(), []), ValueError, "terms=.*list"),
+    "term of a tensor": (lambda: kd.partials(*symbolic()), TypeError, "tuple of coordinates"),
+    "vector coordinate": (lambda: kd.diff(*symbolic()), ValueError, "one number per sample.*point"),
+    "no coordinate": (lambda: kd.diff(symbolic()[0]), ValueError, "at least one coordinate"),
+    "no vector": (lambda: kd.JVP(net())(points((2, 2))), ValueError, r"\[x, v\]"),
+    "shape of v": (lambda: kd.JVP(net())([points((2, 2)), points((2, 3))]), ValueError, "v of the shape of x"),
+    "shape of w": (lambda: kd.VJP(net())([points((2, 2)), points((2, 2))]), ValueError, "v of the shape of the output"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_wrong_input(name):
+    make, error, words = ROWS[name]
+    with pytest.raises(error, match=f"(?s){words}"):
+        make()
+
+
+def test_an_unknown_length_cannot_be_sliced_off():
+    x = keras.Input((None, 3))
+    y = layers.GRU(2)(x)
+    with pytest.raises(ValueError, match="whole tensor and slice the result"):
+        kd.jacobian(y, x[:, :, 0:1])
+    with pytest.raises(ValueError, match="axes are known"):
+        kd.SubJacobian(keras.Model(x, y), inputs=(0, 1))
