@@ -1,0 +1,10 @@
+"""The fast engine: truncated Taylor polynomials through the Keras operation graph."""
+
+from keras_derivs.engine.taylor import (  # noqa: F401 (importing them registers their rules)
+    rules_bilinear,
+    rules_elementwise,
+    rules_layers,
+    rules_linear,
+    rules_piecewise,
+    rules_reductions,
+)

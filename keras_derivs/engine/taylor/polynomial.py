@@ -1,0 +1,192 @@
+"""Truncated polynomials in formal infinitesimals, with tensors as coefficients.
+
+A polynomial is a table monomial -> coefficient: the Taylor coefficients f^(k)/k! of a tensor as
+a function of infinitesimal changes of the inputs. An absent entry is a structural zero. The
+value, the coefficient of the empty monomial `()`, is always there.
+
+A coefficient that is the same for every sample may have a batch axis of length one; otherwise
+all coefficients have the shape of the value.
+"""
+
+import itertools
+import math
+from collections import Counter
+
+from keras import ops
+
+
+class Space:
+    """The monomials that are carried: those asked for and all their factors.
+
+    A monomial is a sorted tuple of infinitesimals. With `directions=n`, the one infinitesimal 0
+    stands for n directions at once: coefficients get a leading axis of that length. `weights`
+    collapse the second order to one sum over the directions, sum_d w_d c_d: then (0, 0) has no
+    such axis. Collapsing is Dangel et al., "Collapsing Taylor Mode Automatic Differentiation"
+    (2025); Li et al., "Forward Laplacian" (2023).
+    """
+
+    def __init__(self, terms, directions=None, weights=None):
+        closed = {()}
+        for term in terms:
+            for size in range(len(term) + 1):
+                closed.update(itertools.combinations(sorted(term), size))
+        self.monomials = sorted(closed, key=lambda term: (len(term), term))
+        self.order = len(self.monomials[-1])
+        self.directions, self.weights = directions, weights
+        self.pairs = {term: list(self._pairs(term)) for term in self.monomials}
+        self.steps = {term: list(self._steps(term)) for term in self.monomials}
+        self.inner = {second for steps in self.steps.values() for _, second, _ in steps}
+
+    def rides(self, term):
+        """Whether the coefficient of this monomial has a leading axis of directions."""
+        collapsed = self.weights is not None and len(term) == 2
+        return self.directions is not None and bool(term) and not collapsed
+
+    def join(self, first, second, product):
+        """The product of two coefficients, given their product as tensors."""
+        if self.weights is None or not first or not second:
+            return product
+        if any(weight != 1 for weight in self.weights):
+            shape = (-1, *[1] * (len(product.shape) - 1))
+            product = product * ops.reshape(ops.cast(self.weights, product.dtype), shape)
+        return ops.sum(product, axis=0)
+
+    def _pairs(self, term):
+        """All (first, second) whose product is `term`."""
+        for first in self.monomials:
+            rest = Counter(term)
+            rest.subtract(first)
+            if min(rest.values(), default=0) >= 0:
+                yield first, tuple(sorted(rest.elements()))
+
+    def _steps(self, term):
+        """(first, second, weight) of the chain rule y' = v z' for one infinitesimal e.
+
+        y_term = sum of weight z_first v_second, weight = the degree of `first` in e over that
+        of `term`. The e of the lowest degree gives the fewest summands.
+        """
+        if term:
+            chosen = min(set(term), key=term.count)
+            for first, second in self.pairs[term]:
+                if chosen in first:
+                    yield first, second, first.count(chosen) / term.count(chosen)
+
+
+class Polynomial:
+    """A table of coefficients over a space of monomials."""
+
+    __array_priority__ = 100  # so that `array * polynomial` comes here
+
+    def __init__(self, space, table):
+        self.space, self.table = space, table
+
+    @property
+    def value(self):
+        return self.table[()]
+
+    @property
+    def shape(self):
+        return self.value.shape
+
+    @property
+    def ndim(self):
+        return len(self.value.shape)
+
+    @property
+    def dtype(self):
+        return self.value.dtype
+
+    def like(self, table):
+        """A polynomial over the same space, without what is structurally zero."""
+        return Polynomial(self.space, {term: c for term, c in table.items() if c is not None})
+
+    def with_value(self, value):
+        return Polynomial(self.space, {**self.table, (): value})
+
+    def each(self, function):
+        """`function` of every coefficient, the same for all."""
+        return self.like({term: function(c) for term, c in self.table.items()})
+
+    def __neg__(self):
+        return self.each(lambda c: -c)
+
+    def __add__(self, other):
+        if not isinstance(other, Polynomial):
+            return self.with_value(self.value + other)
+        terms = [term for term in self.space.monomials if term in self.table or term in other.table]
+        return self.like({t: total([self.table.get(t), other.table.get(t)]) for t in terms})
+
+    def __sub__(self, other):
+        return self + -other
+
+    def __mul__(self, other):
+        if other is self:
+            return square(self)
+        if isinstance(other, Polynomial):
+            return multiply(self, other)
+        return self.each(lambda c: c * other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rsub__(self, other):
+        return -self + other
+
+
+def multiply(a, b, function=lambda x, y: x * y):
+    """The product of two polynomials under a bilinear `function` of their coefficients."""
+    return a.like(
+        {term: _convolve(a, b, a.space.pairs[term], function) for term in a.space.monomials}
+    )
+
+
+def convolve(a, b, pairs):
+    """The sum of a_first b_second over `pairs`; `None` where it is structurally zero."""
+    return _convolve(a, b, pairs, lambda x, y: x * y)
+
+
+def square(a):
+    return a.like({term: convolve_square(a, term) for term in a.space.monomials})
+
+
+def convolve_square(a, term, lowest=0):
+    """The coefficient of a a at `term`: equal products once, and doubled.
+
+    Factors of an order below `lowest` are left out.
+    """
+    pairs = [
+        (first, second)
+        for first, second in a.space.pairs[term]
+        if first <= second and min(len(first), len(second)) >= lowest
+    ]
+    mixed = convolve(a, a, [pair for pair in pairs if pair[0] != pair[1]])
+    same = convolve(a, a, [pair for pair in pairs if pair[0] == pair[1]])
+    return total([scaled(mixed, 2), same])
+
+
+def _convolve(a, b, pairs, function):
+    join = a.space.join
+    return total(
+        [
+            join(first, second, function(a.table[first], b.table[second]))
+            for first, second in pairs
+            if first in a.table and second in b.table
+        ]
+    )
+
+
+def total(parts):
+    """The sum of what is not `None`; `None` if there is nothing."""
+    parts = [part for part in parts if part is not None]
+    return sum(parts[1:], start=parts[0]) if parts else None
+
+
+def scaled(c, factor):
+    """A coefficient times a number, without computing what is 0 or 1 times it."""
+    if c is None or (isinstance(factor, (int, float)) and factor == 0):
+        return None
+    return c if isinstance(factor, (int, float)) and factor == 1 else c * factor
+
+
+def factorial(term):
+    """The partial derivative is this times the Taylor coefficient."""
+    return math.prod(math.factorial(count) for count in Counter(term).values())

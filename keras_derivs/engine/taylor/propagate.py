@@ -1,0 +1,172 @@
+"""Run a Keras model on polynomials: walk its graph, and apply the rule of each operation."""
+
+import contextlib
+import inspect
+
+import keras
+from keras import ops
+from keras.src.backend.common import global_state
+from keras.src.models.functional import Functional
+from keras.src.models.sequential import Sequential
+
+from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.rules import UnsupportedOperation, find, polynomials, unsupported
+
+
+def apply(operation, *args, **kwargs):
+    """What an operation returns for polynomials and tensors."""
+    try:
+        if not polynomials((args, kwargs)):
+            return _run(operation, args, kwargs)
+        return _propagate(operation, args, kwargs)
+    except UnsupportedOperation:
+        raise
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise unsupported(operation, f"cannot be propagated through ({error})") from error
+
+
+def _run(operation, args, kwargs):
+    """An operation that no infinitesimal reaches, in inference mode."""
+    if getattr(operation, "_call_has_training_arg", False):
+        kwargs = {**kwargs, "training": False}
+    outputs = operation(*args, **kwargs)
+    if any(getattr(y, "_keras_mask", None) is not None for y in keras.tree.flatten(outputs)):
+        raise unsupported(operation, "makes a mask")
+    return outputs
+
+
+def _propagate(operation, args, kwargs):
+    if isinstance(operation, keras.layers.Layer):
+        args, kwargs = _check_layer(operation, args, kwargs)
+    rule = find(operation)
+    if rule is not None:
+        return rule(operation, *args, **kwargs)
+    if _has_graph(operation):
+        return _apply_model(operation, args[0])
+    if isinstance(operation, keras.layers.Layer):
+        return call(operation.call, *args, owner=operation, **kwargs)
+    raise unsupported(operation)
+
+
+def _check_layer(layer, args, kwargs):
+    """The arguments as the layer's own `__call__` would hand them on."""
+    if layer.compute_dtype != layer.variable_dtype:
+        raise unsupported(layer, "computes in mixed precision")
+    if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
+        raise unsupported(layer, "makes a mask")
+    kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+    if layer.autocast:
+        args, kwargs = keras.tree.map_structure(
+            lambda x: _cast(x, layer.compute_dtype), (args, kwargs)
+        )
+    return args, kwargs
+
+
+def _cast(x, dtype):
+    known = isinstance(x, Polynomial) or ops.is_tensor(x)
+    if not known or x.dtype == dtype or not keras.backend.is_float_dtype(x.dtype):
+        return x
+    return x.each(lambda c: ops.cast(c, dtype)) if isinstance(x, Polynomial) else ops.cast(x, dtype)
+
+
+def _has_graph(operation):
+    """Whether a layer does nothing but run its graph of operations."""
+    own = type(operation).call
+    return own in (Functional.call, Sequential.call) or hasattr(operation, "nodes")
+
+
+def _apply_model(model, inputs):
+    if isinstance(model, Sequential):
+        if model._functional is None:
+            raise unsupported(model, "is not built")
+        model = model._functional
+    flat = keras.tree.flatten(inputs)
+    if len(flat) != len(model.inputs):
+        raise unsupported(model, f"needs {len(model.inputs)} inputs and got {len(flat)}")
+    flat = [_standardize(model, x, spec) for x, spec in zip(flat, model.inputs)]
+    outputs = run_nodes(_nodes(model), model.inputs, flat, model.outputs)
+    return keras.tree.pack_sequence_as(_structure(model), outputs)
+
+
+def _standardize(model, x, spec):
+    if len(x.shape) != len(spec.shape):
+        raise unsupported(model, f"needs an input of {len(spec.shape)} axes")
+    return _cast(x, keras.backend.standardize_dtype(spec.dtype))
+
+
+def _structure(model):
+    return getattr(model, "_outputs_struct", model.outputs[0])
+
+
+def _nodes(model):
+    """The nodes of a model in the order of computation."""
+    if not isinstance(model, Functional):
+        return model.nodes
+    return [node for depth in sorted(model._nodes_by_depth, reverse=True)
+            for node in model._nodes_by_depth[depth] if not node.is_input]  # fmt: skip
+
+
+def run_nodes(nodes, inputs, values, outputs):
+    """The values of the symbolic `outputs` where the symbolic `inputs` have `values`."""
+    known = {id(tensor): value for tensor, value in zip(inputs, values)}
+    for node in nodes:
+        args, kwargs = node.arguments.fill_in(known)
+        results = keras.tree.flatten(apply(node.operation, *args, **kwargs))
+        known.update(zip(map(id, node.outputs), results))
+    return [known[id(tensor)] for tensor in outputs]
+
+
+def call(function, *args, owner=None, **kwargs):
+    """A function written in `keras.ops`, of polynomials and tensors.
+
+    It is called on symbolic tensors to see its operations. This is done anew each time: what it
+    computes from weights alone happens on the way, and gradients reach those weights.
+    """
+    if "training" in inspect.signature(function).parameters:
+        kwargs["training"] = False
+    leaves = polynomials((args, kwargs))
+    symbols = {id(x): keras.KerasTensor(x.shape, dtype=x.dtype) for x in leaves}
+    with _no_trace(owner):
+        filled = keras.tree.map_structure(lambda x: symbols.get(id(x), x), (args, kwargs))
+        outputs = function(*filled[0], **filled[1])
+        flat = keras.tree.flatten(outputs)
+        wanted = [y for y in flat if keras.backend.is_keras_tensor(y)]
+        starts = [symbols[id(x)] for x in leaves]
+        values = iter(run_nodes(_between(starts, wanted), starts, leaves, wanted))
+        found = [next(values) if keras.backend.is_keras_tensor(y) else y for y in flat]
+    return keras.tree.pack_sequence_as(outputs, found)
+
+
+@contextlib.contextmanager
+def _no_trace(layer):
+    """Leave names and the graphs of a layer's parts as they were before it was traced."""
+    parts = [] if layer is None else layer._flatten_layers()
+    counts = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
+    names = global_state.get_global_attribute("object_name_uids", {})
+    before = dict(names)
+    try:
+        yield
+    finally:
+        names.clear()
+        names.update(before)
+        for part, num_inbound, num_outbound in counts:
+            del part._inbound_nodes[num_inbound:]
+            del part._outbound_nodes[num_outbound:]
+
+
+def _between(starts, ends):
+    """The nodes that lead from the tensors `starts` to the tensors `ends`, in order."""
+    done, nodes, waiting = {id(tensor) for tensor in starts}, [], list(ends)
+    while waiting:
+        tensor = waiting[-1]
+        if id(tensor) in done:
+            waiting.pop()
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        missing = [x for x in node.input_tensors if id(x) not in done]
+        waiting.extend(missing)
+        if not missing:
+            nodes.append(node)
+            done.update(map(id, node.outputs))
+    return nodes

@@ -1,0 +1,76 @@
+"""The table of Taylor rules.
+
+A rule is a function `(operation, *args, **kwargs)` for one class of operations or layers, called
+with polynomials in the place of tensors. It returns what the operation returns.
+"""
+
+import keras
+
+from keras_derivs.engine.taylor.polynomial import Polynomial
+
+RULES = {}
+
+
+class UnsupportedOperation(ValueError):
+    """An operation that Taylor polynomials cannot be propagated through."""
+
+
+def taylor_rule(*classes):
+    """Register the decorated function as the Taylor rule of a layer or an operation.
+
+    The function takes the operation and its arguments, with `Polynomial`s in the place of
+    tensors, and returns what the operation returns. Polynomials add and multiply with each other
+    and with tensors; `series` has elementary functions of them.
+
+    Args:
+        *classes: Subclasses of `keras.Operation`, such as layers. A subclass that keeps its
+            parent's `call` has its parent's rule.
+
+    Example:
+
+    >>> import keras
+    >>> class Half(keras.layers.Layer):
+    ...     def call(self, x):
+    ...         return x / 2
+    >>> @taylor_rule(Half)
+    ... def half(layer, x):
+    ...     return x * 0.5
+    """
+
+    def register(rule):
+        for cls in classes:
+            RULES[cls] = rule
+        return rule
+
+    return register
+
+
+def find(operation):
+    """The rule of an operation, or `None`. A subclass with a `call` of its own needs its own."""
+    for cls in type(operation).__mro__:
+        if cls in RULES and cls.call is type(operation).call:
+            return RULES[cls]
+    return None
+
+
+def polynomials(tree):
+    return [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, Polynomial)]
+
+
+def unsupported(operation, what="has no Taylor rule"):
+    return UnsupportedOperation(
+        f"Taylor propagation needs a rule for every operation. Received: '{operation.name}' (of "
+        f"type {type(operation).__name__}), which {what}. Use strategy='auto' or 'tape', or "
+        f"register a rule with `taylor_rule`."
+    )
+
+
+def require_plain(operation, *trees):
+    """Raise if an argument that the rule holds constant depends on the inputs."""
+    if polynomials(trees):
+        raise unsupported(operation, "has no Taylor rule for this argument depending on the input")
+
+
+def values(tree):
+    """The same arguments with the values of polynomials in their place."""
+    return keras.tree.map_structure(lambda x: x.value if isinstance(x, Polynomial) else x, tree)

@@ -1,0 +1,128 @@
+"""Rules of products: every pair of coefficients whose monomials multiply to a carried one."""
+
+import string
+
+from keras import ops
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor.polynomial import Polynomial, multiply, total
+from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
+from keras_derivs.engine.taylor.shapes import deepen, fit, is_plain, map_linear, spread
+
+
+def align(*tensors):
+    """Polynomials with as many axes as the broadcast result, and tensors as they are."""
+    rank = max(len(getattr(x, "shape", ())) for x in tensors)
+    return [deepen(x, rank) if isinstance(x, Polynomial) else x for x in tensors]
+
+
+def bilinear(function, a, b):
+    """A bilinear function of polynomials or tensors, one of them at least a polynomial."""
+    if is_plain(b):
+        return a.each(lambda c: function(c, b))
+    if is_plain(a):
+        return b.each(lambda c: function(a, c))
+    return multiply(a, b, function)
+
+
+@taylor_rule(knp.Add)
+def add(operation, a, b):
+    return _sum(operation.call(*values([a, b])), *align(a, b))
+
+
+@taylor_rule(knp.Subtract)
+def subtract(operation, a, b):
+    value = operation.call(*values([a, b]))
+    return _sum(value, *align(a, b if is_plain(b) else -b))
+
+
+def _sum(value, *parts):
+    """The sum of polynomials and tensors, of known value."""
+    tables = [fit(x, value).table for x in parts if not is_plain(x)]
+    space = next(x.space for x in parts if not is_plain(x))
+    rest = {t: total([table.get(t) for table in tables]) for t in space.monomials if t}
+    return Polynomial(space, {(): value, **{t: c for t, c in rest.items() if c is not None}})
+
+
+@taylor_rule(knp.Multiply)
+def product(operation, a, b):
+    if a is b:
+        return a * a
+    return bilinear(operation.call, *align(a, b))
+
+
+@taylor_rule(knp.Divide, knp.TrueDivide)
+def quotient(operation, a, b):
+    a, b = align(a, b)
+    if is_plain(b):
+        return a.each(lambda c: operation.call(c, b))
+    return bilinear(ops.multiply, a, series.compose(series.reciprocal, b))
+
+
+@taylor_rule(knp.Matmul)
+def matmul(operation, a, b):
+    if is_plain(b) and len(b.shape) <= 2 and a.ndim >= 2:
+        return map_linear(lambda parts: [operation.call(parts[0], b)], [a], keeps_batch=True)[0]
+    if any(len(x.shape) < 3 for x in (a, b) if not is_plain(x)):
+        raise unsupported(operation, "multiplies along the batch axis")
+    return bilinear(operation.call, *align(a, b))
+
+
+@taylor_rule(knp.Dot)
+def dot(operation, a, b):
+    if not is_plain(b) or len(b.shape) > 2 or a.ndim < 2:
+        raise unsupported(operation, "multiplies along the batch axis")
+    return map_linear(lambda parts: [operation.call(parts[0], b)], [a], keeps_batch=True)[0]
+
+
+@taylor_rule(knp.Einsum)
+def einsum(operation, *operands):
+    """Linear in each operand; directions ride along under a letter of their own."""
+    polynomials = [n for n, x in enumerate(operands) if not is_plain(x)]
+    if len(polynomials) > 2 or "." in operation.subscripts or "->" not in operation.subscripts:
+        raise unsupported(operation, "has subscripts without a Taylor rule")
+    if not _batch_stands_alone(operation.subscripts, polynomials):
+        operands = [x if is_plain(x) else spread(x) for x in operands]
+    factors = [operands[n] for n in polynomials]
+    space, table = factors[0].space, {}
+    for term, split in _factors(space, factors):
+        part = space.join(*_padded(split), _einsum(operation, operands, polynomials, split))
+        table[term] = part if term not in table else table[term] + part
+    return Polynomial(space, table)
+
+
+def _batch_stands_alone(subscripts, polynomials):
+    """Whether no other operand has the batch axis, so that it may have length one."""
+    sources, result = subscripts.replace(" ", "").split("->")
+    batch = sources.split(",")[polynomials[0]][:1]
+    return sources.count(batch) == 1 and result.startswith(batch)
+
+
+def _factors(space, factors):
+    """(monomial, its factors) for every product of coefficients that is carried."""
+    if len(factors) == 1:
+        return [(term, (term,)) for term in factors[0].table]
+    return [
+        (term, (first, second))
+        for term in space.monomials
+        for first, second in space.pairs[term]
+        if first in factors[0].table and second in factors[1].table
+    ]
+
+
+def _padded(split):
+    return (*split, ()) if len(split) == 1 else split
+
+
+def _einsum(operation, operands, polynomials, split):
+    sources, result = operation.subscripts.replace(" ", "").split("->")
+    sources, operands = sources.split(","), list(operands)
+    letter = next(c for c in string.ascii_letters if c not in operation.subscripts)
+    for n, term in zip(polynomials, split):
+        x = operands[n]
+        operands[n] = x.table[term]
+        if x.space.rides(term):
+            sources[n] = letter + sources[n]
+            result = result if result.startswith(letter) else letter + result
+    return ops.einsum(",".join(sources) + "->" + result, *operands)

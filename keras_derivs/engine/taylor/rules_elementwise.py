@@ -1,0 +1,127 @@
+"""Rules of smooth functions of one argument, and of powers."""
+
+import math
+import numbers
+
+from keras import ops
+from keras.src.activations import activations
+from keras.src.ops import math as kmath
+from keras.src.ops import nn
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor.polynomial import Polynomial, square
+from keras_derivs.engine.taylor.rules import taylor_rule
+from keras_derivs.engine.taylor.rules_bilinear import align
+from keras_derivs.engine.taylor.series import (
+    erf,
+    exp,
+    integrate,
+    log,
+    power,
+    reciprocal,
+    riccati,
+    rsqrt,
+    sigmoid,
+    sine_and_cosine,
+    softplus,
+    sqrt,
+    tanh,
+)  # fmt: skip
+from keras_derivs.engine.taylor.shapes import is_plain
+
+LOG2, LOG10 = math.log(2), math.log(10)
+
+
+def smooth(*classes):
+    """Register a function of a polynomial and of the operation."""
+
+    def register(function):
+        @taylor_rule(*classes)
+        def rule(operation, x):
+            return series.compose(lambda z: function(z, operation), x)
+
+        return function
+
+    return register
+
+
+FUNCTIONS = {
+    knp.Exp: exp,
+    knp.Exp2: lambda z: exp(z * LOG2),
+    knp.Expm1: lambda z: integrate(z, ops.expm1(z.value), exp(z)),
+    knp.Log: log,
+    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
+    knp.Log2: lambda z: log(z) * (1 / LOG2),
+    knp.Log10: lambda z: log(z) * (1 / LOG10),
+    knp.Sqrt: sqrt,
+    knp.Cbrt: lambda z: power(z, 1 / 3, ops.cbrt(z.value)),
+    knp.Square: square,
+    knp.Reciprocal: reciprocal,
+    knp.Sin: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[0],
+    knp.Cos: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[1],
+    knp.Tan: lambda z: riccati(z, ops.tan(z.value), 1, 0, 1),
+    knp.Sinh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[0],
+    knp.Cosh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[1],
+    knp.Tanh: tanh,
+    knp.Arcsin: lambda z: integrate(z, ops.arcsin(z.value), rsqrt(1 - square(z))),
+    knp.Arccos: lambda z: integrate(z, ops.arccos(z.value), -rsqrt(1 - square(z))),
+    knp.Arctan: lambda z: integrate(z, ops.arctan(z.value), reciprocal(square(z) + 1)),
+    knp.Arcsinh: lambda z: integrate(z, ops.arcsinh(z.value), rsqrt(square(z) + 1)),
+    knp.Arccosh: lambda z: integrate(z, ops.arccosh(z.value), rsqrt(z - 1) * rsqrt(z + 1)),
+    knp.Arctanh: lambda z: integrate(z, ops.arctanh(z.value), reciprocal(1 - square(z))),
+    kmath.Rsqrt: rsqrt,
+    kmath.Erf: erf,
+    kmath.Erfc: lambda z: -erf(z).with_value(-ops.erfc(z.value)),
+    nn.Sigmoid: sigmoid,
+    nn.LogSigmoid: lambda z: integrate(z, ops.log_sigmoid(z.value), sigmoid(-z)),
+    nn.Softplus: softplus,
+    nn.Silu: lambda z: z * sigmoid(z),
+    nn.TanhShrink: lambda z: z - tanh(z),
+    activations.Mish: lambda z: z * tanh(softplus(z)),
+}
+
+
+for _cls, _function in FUNCTIONS.items():
+    smooth(_cls)(lambda z, operation, function=_function: function(z))
+
+
+@smooth(nn.Softsign)
+def softsign(z, operation):
+    """z / (1 + |z|), where |z| = sign(z) z has the derivative sign(z)."""
+    return z * reciprocal(z * ops.sign(z.value) + 1)
+
+
+@smooth(nn.Squareplus)
+def squareplus(z, operation):
+    return (z + sqrt(square(z) + operation.b)) * 0.5
+
+
+@smooth(nn.Gelu)
+def gelu(z, operation):
+    if operation.approximate:
+        inner = z + square(z) * z * 0.044715
+        return z * (tanh(inner * math.sqrt(2 / math.pi)) + 1) * 0.5
+    return z * (erf(z * math.sqrt(0.5)) + 1) * 0.5
+
+
+@taylor_rule(knp.Power)
+def power_rule(operation, base, exponent):
+    """An integer power is a product: it has all derivatives at 0 too."""
+    if is_plain(exponent) and _is_number(exponent):
+        exponent = float(exponent)
+        if exponent == int(exponent):
+            raised = lambda z: series.integer_power(z, int(exponent))  # noqa: E731
+        else:
+            raised = lambda z: power(z, exponent, ops.power(z.value, exponent))  # noqa: E731
+        return series.compose(raised, base)
+    base, exponent = align(base, exponent)
+    if is_plain(exponent):
+        exponent = ops.cast(exponent, base.dtype)
+        return power(base, exponent, ops.power(base.value, exponent))
+    logarithm = series.compose(log, base) if isinstance(base, Polynomial) else ops.log(base)
+    return series.compose(exp, exponent * logarithm)
+
+
+def _is_number(x):
+    return isinstance(x, numbers.Real) or (hasattr(x, "item") and getattr(x, "shape", None) == ())

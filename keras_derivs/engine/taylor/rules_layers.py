@@ -1,0 +1,86 @@
+"""Rules of layers that a trace of their `call` does not show."""
+
+from keras import layers, ops
+from keras.src.ops import nn
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.propagate import apply, call
+from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
+from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul
+from keras_derivs.engine.taylor.rules_reductions import plus, softmax
+
+
+@taylor_rule(layers.Dense)
+def dense(layer, x):
+    if layer.quantization_mode is not None:
+        raise unsupported(layer, "is quantized")
+    y = matmul(knp.Matmul(name="matmul"), x, layer.kernel)
+    y = y if layer.bias is None else y + layer.bias
+    return activate(layer.activation, y)
+
+
+def activate(activation, x):
+    """An activation, which is a function or a layer; `None` for none."""
+    if activation is None or getattr(activation, "__name__", "") == "linear":
+        return x
+    if isinstance(activation, layers.Layer):
+        return apply(activation, x)
+    return call(activation, x)
+
+
+@taylor_rule(nn.DotProductAttention)
+def dot_product_attention(operation, query, key, value, bias=None, mask=None, scale=None):
+    """softmax(q k / sqrt(size) + bias) v, for tensors of (batch, length, heads, size)."""
+    require_plain(operation, bias, mask, scale)
+    if operation.attn_logits_soft_cap is not None or query.shape[2] != key.shape[2]:
+        raise unsupported(operation, "caps its logits or groups its heads")
+    size = key.shape[-1]
+    scores = _einsum("btnh,bsnh->bnts", query, key)
+    scores = scores * (size**-0.5 if scale is None else scale)
+    scores = scores if bias is None else plus(scores, ops.cast(bias, scores.dtype))
+    scores = _masked(scores, mask, operation.is_causal)
+    weights = softmax(scores, -1) if isinstance(scores, Polynomial) else ops.softmax(scores)
+    return _einsum("bnts,bsnh->btnh", weights, value)
+
+
+def _einsum(subscripts, a, b):
+    if isinstance(a, Polynomial) or isinstance(b, Polynomial):
+        return einsum(knp.Einsum(subscripts, name="einsum"), a, b)
+    return ops.einsum(subscripts, a, b)
+
+
+def _masked(scores, mask, causal):
+    """Masked scores are lowered to where their softmax is zero."""
+    lowest = -0.5 * 10.0 ** (38 if scores.dtype != "float16" else 4)
+    if causal:
+        length, width = scores.shape[-2:]
+        seen = ops.reshape(ops.arange(length), (-1, 1)) >= ops.arange(width)
+        mask = seen if mask is None else ops.logical_and(ops.cast(mask, "bool"), seen)
+    if mask is None:
+        return scores
+    kept = ops.cast(mask, scores.dtype)
+    if not isinstance(scores, Polynomial):
+        return scores * kept + (1 - kept) * lowest
+    value = scores.value * kept + (1 - kept) * lowest
+    return scores.each(lambda c: c * kept).with_value(value)
+
+
+@taylor_rule(layers.MultiHeadAttention)
+def multi_head_attention(
+    layer, query, value, key=None, attention_mask=None, use_causal_mask=False, **kwargs
+):
+    """The attention of projections; dropout does nothing in inference."""
+    require_plain(layer, attention_mask)
+    axes = tuple(layer._attention_axes)
+    if any(v not in (None, False) for v in kwargs.values()) or axes != (1,) or query.ndim != 3:
+        raise unsupported(layer, "is called in a way without a Taylor rule")
+    if getattr(layer, "_use_gate", False) or getattr(layer, "_sliding_window", None) is not None:
+        raise unsupported(layer, "has a gate or a window")
+    key = value if key is None else key
+    q, k = apply(layer._query_dense, query), apply(layer._key_dense, key)
+    v = apply(layer._value_dense, value)
+    mask = None if attention_mask is None else ops.expand_dims(attention_mask, -3)
+    attend = nn.DotProductAttention(is_causal=use_causal_mask, name="attention")
+    attended = apply(attend, q, k, v, mask=mask, scale=layer._inverse_sqrt_key_dim)
+    return apply(layer._output_dense, attended)

@@ -1,0 +1,177 @@
+"""Rules of operations that are linear in their first argument: each coefficient alone."""
+
+import math
+
+import keras
+from keras import layers, ops
+from keras.src.ops import core, image, nn
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.rules import require_plain, taylor_rule
+from keras_derivs.engine.taylor.shapes import map_linear
+
+
+def linear(classes, keeps_batch):
+    """Register operations that are linear in their first argument, a tensor or a list of those.
+
+    `keeps_batch(operation, x, *arguments)` tells whether every entry of axis 0 is treated alike.
+    """
+
+    def rule(operation, x, *args, **kwargs):
+        require_plain(operation, args, kwargs)
+        return apply_linear(operation, x, args, kwargs, keeps_batch(operation, x, *args))
+
+    taylor_rule(*classes)(rule)
+
+
+def apply_linear(operation, x, args=(), kwargs=None, keeps_batch=True):
+    structure = []
+
+    def function(parts):
+        packed = keras.tree.pack_sequence_as(x, parts)
+        result = operation.call(packed, *args, **(kwargs or {}))
+        structure.append(result)
+        return keras.tree.flatten(result)
+
+    results = map_linear(function, keras.tree.flatten(x), keeps_batch)
+    return keras.tree.pack_sequence_as(structure[0], results)
+
+
+def always(operation, x, *args):
+    return True
+
+
+def never(operation, x, *args):
+    return False
+
+
+def apart(*names, added=0):
+    """Whether the axes that an operation names leave out axis 0; `None` names them all."""
+
+    def keeps_batch(operation, x, *args):
+        ndim = keras.tree.flatten(x)[0].ndim + added
+        axes = keras.tree.flatten([getattr(operation, name) for name in names])
+        return all(axis is not None and axis % ndim != 0 for axis in axes)
+
+    return keeps_batch
+
+
+def _transposes_samples(operation, x):
+    return operation.axes is not None and operation.axes[0] == 0
+
+
+def _reshapes_samples(operation, x):
+    rest, sample = tuple(operation.newshape)[1:], tuple(x.shape)[1:]
+    known = all(isinstance(n, int) and n >= 0 for n in (*rest, *sample))
+    free = operation.newshape[0] in (-1, None)
+    return known and free and math.prod(rest) == math.prod(sample)
+
+
+def _indexes_samples(operation, x, key):
+    first = key[0] if isinstance(key, (tuple, list)) and key else key
+    whole = isinstance(first, slice) and first == slice(None)
+    return (
+        whole
+        and isinstance(key, (tuple, list))
+        and None not in [k for k in key if not ops.is_tensor(k)][:1]
+    )
+
+
+def _leaves_first_alone(name, neutral):
+    def keeps_batch(operation, x, *args):
+        entries = getattr(operation, name)
+        entries = tuple(entries) if isinstance(entries, (tuple, list)) else (entries,)
+        return len(entries) == x.ndim and entries[0] == neutral
+
+    return keeps_batch
+
+
+linear([knp.Transpose], _transposes_samples)
+linear([knp.Reshape], _reshapes_samples)
+linear([knp.GetItem], _indexes_samples)
+linear([knp.Concatenate, knp.Split, core.Unstack, knp.Repeat, knp.Roll, knp.Flip], apart("axis"))
+linear([knp.Cumsum, knp.Sum, knp.Mean, knp.Take, knp.Diff, knp.Squeeze], apart("axis"))
+linear([knp.Stack, knp.ExpandDims], apart("axis", added=1))
+linear([knp.Swapaxes, knp.Trace, knp.Diagonal], apart("axis1", "axis2"))
+linear([knp.Moveaxis], apart("source", "destination"))
+linear([knp.Tile], _leaves_first_alone("repeats", 1))
+linear([knp.Tril, knp.Triu], lambda operation, x: x.ndim > 2)
+linear([knp.BroadcastTo, knp.Ravel, knp.TakeAlongAxis, core.Slice], never)
+linear([knp.Negative, knp.Copy, knp.Real, knp.Deg2rad, knp.Rad2deg], always)
+linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv, nn.ConvTranspose], always)
+linear([nn.AveragePool, nn.AdaptiveAveragePool, nn.DepthToSpace, nn.SpaceToDepth], always)
+linear([nn.Unfold, image.ExtractPatches], lambda operation, x: x.ndim == 4)
+linear([image.Resize], lambda operation, x: x.ndim == 4)
+linear([layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector], always)
+linear([layers.Cropping1D, layers.Cropping2D, layers.Cropping3D], always)
+linear([layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D], always)
+linear([layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D], always)
+
+
+@taylor_rule(
+    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
+    layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout, layers.Identity,
+    layers.ActivityRegularization,
+)  # fmt: skip
+def identity(layer, x, **kwargs):
+    return x
+
+
+@taylor_rule(layers.Rescaling)
+def rescaling(layer, x):
+    scale = ops.cast(layer.scale, x.dtype)
+    return x.each(lambda c: c * scale).with_value(layer.call(x.value))
+
+
+@taylor_rule(layers.Normalization)
+def normalization(layer, x):
+    width = ops.maximum(ops.sqrt(ops.cast(layer.variance, x.dtype)), keras.backend.epsilon())
+    scale = width if layer.invert else 1 / width
+    return x.each(lambda c: c * scale).with_value(layer.call(x.value))
+
+
+@taylor_rule(knp.Pad)
+def pad(operation, x, constant_values=None):
+    require_plain(operation, constant_values)
+    widths = operation.pad_width
+    keeps_batch = len(widths) == x.ndim and tuple(widths[0]) == (0, 0)
+    padded = apply_linear(operation, x, keeps_batch=keeps_batch)
+    if constant_values is None:
+        return padded
+    return padded.with_value(operation.call(x.value, constant_values=constant_values))
+
+
+@taylor_rule(core.Cast, core.SaturateCast)
+def cast(operation, x):
+    if not keras.backend.is_float_dtype(operation.dtype):
+        return operation.call(x.value)
+    return x.each(operation.call)
+
+
+@taylor_rule(core.ConvertToTensor)
+def convert_to_tensor(operation, x):
+    return cast(operation, x) if operation.dtype else x
+
+
+@taylor_rule(nn.BatchNorm)
+def batch_norm(operation, x, mean, variance, offset=None, scale=None):
+    """Affine in x where mean and variance are given."""
+    require_plain(operation, mean, variance, offset, scale)
+    factor = ops.rsqrt(ops.cast(variance, x.dtype) + operation.epsilon)
+    factor = factor if scale is None else factor * ops.cast(scale, x.dtype)
+    shape = [1] * x.ndim
+    shape[operation.axis] = -1
+    factor = ops.reshape(factor, shape)
+    value = operation.call(x.value, mean, variance, offset=offset, scale=scale)
+    return x.each(lambda c: c * factor).with_value(value)
+
+
+@taylor_rule(
+    core.StopGradient, knp.Sign, knp.Floor, knp.Ceil, knp.Round, knp.Trunc, knp.Equal, knp.NotEqual,
+    knp.Greater, knp.GreaterEqual, knp.Less, knp.LessEqual, knp.Argmax, knp.Argmin, knp.Argsort,
+    knp.OnesLike, knp.ZerosLike, knp.Isfinite, knp.Isnan, knp.Isinf, knp.Heaviside, knp.Signbit,
+)  # fmt: skip
+def piecewise_constant(operation, *args):
+    """The value alone: every derivative is zero."""
+    return operation.call(*[x.value if isinstance(x, Polynomial) else x for x in args])

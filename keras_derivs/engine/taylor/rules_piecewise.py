@@ -1,0 +1,151 @@
+"""Rules of functions in pieces: what holds on each side of a kink; at a kink, one side."""
+
+from keras import ops
+from keras.src.activations import activations
+from keras.src.ops import nn
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor.polynomial import Polynomial, square
+from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, values
+from keras_derivs.engine.taylor.rules_bilinear import align
+from keras_derivs.engine.taylor.shapes import fit
+
+
+def piecewise_linear(*classes):
+    """Register the slope of an operation, a function of its argument's value."""
+
+    def register(slope):
+        @taylor_rule(*classes)
+        def rule(operation, x):
+            factor = ops.cast(slope(operation, x.value), x.dtype)
+            return x.each(lambda c: c * factor).with_value(operation.call(x.value))
+
+        return slope
+
+    return register
+
+
+SLOPES = {
+    knp.Absolute: lambda operation, x: ops.sign(x),
+    knp.Fabs: lambda operation, x: ops.sign(x),
+    nn.Relu: lambda operation, x: x > 0,
+    nn.Relu6: lambda operation, x: _inside(x, 0, 6),
+    nn.LeakyRelu: lambda operation, x: ops.where(x > 0, 1.0, operation.negative_slope),
+    nn.HardSigmoid: lambda operation, x: ops.where(_inside(x, -3, 3), 1 / 6, 0.0),
+    nn.SparseSigmoid: lambda operation, x: ops.where(_inside(x, -1, 1), 0.5, 0.0),
+    nn.HardTanh: lambda operation, x: _inside(x, -1, 1),
+    nn.HardShrink: lambda operation, x: ops.abs(x) > operation.threshold,
+    nn.SoftShrink: lambda operation, x: ops.abs(x) > operation.threshold,
+    nn.Threshold: lambda operation, x: x > operation.threshold,
+    knp.Clip: lambda operation, x: ops.logical_and(x >= operation.x_min, x <= operation.x_max),
+}
+for _cls, _slope in SLOPES.items():
+    piecewise_linear(_cls)(_slope)
+
+
+@piecewise_linear(activations.ReLU)
+def relu(operation, x):
+    """negative_slope below the threshold, 1 above it, 0 above the maximum."""
+    slope = ops.where(x > operation.threshold, 1.0, operation.negative_slope)
+    return slope if operation.max_value is None else slope * ops.cast(
+        x < operation.max_value, slope.dtype
+    )  # fmt: skip
+
+
+def _inside(x, low, high):
+    return ops.logical_and(x > low, x < high)
+
+
+def select(condition, a, b, value):
+    """`a` where the condition holds, else `b`, coefficient by coefficient."""
+    tables = [fit(x, value).table if isinstance(x, Polynomial) else {} for x in (a, b)]
+    space = next(x.space for x in (a, b) if isinstance(x, Polynomial))
+    table = {(): value}
+    for term in space.monomials[1:]:
+        pair = [table.get(term) for table in tables]
+        if any(c is not None for c in pair):
+            zeros = ops.zeros_like(next(c for c in pair if c is not None))
+            table[term] = ops.where(condition, *[zeros if c is None else c for c in pair])
+    return Polynomial(space, table)
+
+
+@taylor_rule(knp.Where)
+def where(operation, condition, a, b):
+    require_plain(operation, condition)
+    condition, a, b = align(condition, a, b)
+    return select(condition, a, b, operation.call(condition, *values([a, b])))
+
+
+@taylor_rule(knp.Maximum, knp.Fmax)
+def maximum(operation, a, b):
+    a, b = align(a, b)
+    first, second = values([a, b])
+    return select(first >= second, a, b, operation.call(first, second))
+
+
+@taylor_rule(knp.Minimum, knp.Fmin)
+def minimum(operation, a, b):
+    a, b = align(a, b)
+    first, second = values([a, b])
+    return select(first <= second, a, b, operation.call(first, second))
+
+
+def bent(*classes):
+    """Register (function below zero, function above it) of `(operation, polynomial)`.
+
+    The side that does not hold is computed at zero, where it is finite.
+    """
+
+    def register(pieces):
+        @taylor_rule(*classes)
+        def rule(operation, x):
+            below, above = pieces(operation)
+            negative, nothing = x.value < 0, ops.zeros_like(x.value)
+            lower = series.compose(below, x.with_value(ops.where(negative, x.value, nothing)))
+            upper = series.compose(above, x)
+            return select(negative, lower, upper, operation.call(x.value))
+
+        return pieces
+
+    return register
+
+
+def _exponential(scale, rate=1.0):
+    """scale (exp(rate z) - 1)"""
+    return lambda z: (series.exp(z * rate) - 1) * scale
+
+
+@bent(nn.Elu)
+def elu(operation):
+    return _exponential(operation.alpha), lambda z: z
+
+
+@bent(nn.Celu)
+def celu(operation):
+    return _exponential(operation.alpha, 1 / operation.alpha), lambda z: z
+
+
+@bent(nn.Selu)
+def selu(operation):
+    """Klambauer et al., "Self-Normalizing Neural Networks" (2017)."""
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
+    return _exponential(scale * alpha), lambda z: z * scale
+
+
+@taylor_rule(nn.HardSilu)
+def hard_silu(operation, x):
+    """x min(max(x + 3, 0), 6) / 6"""
+    inside = _inside(x.value, -3, 3)
+    line = x.each(lambda c: c * ops.cast(x.value >= 3, x.dtype))
+    parabola = series.compose(lambda z: (square(z) + z * 3) * (1 / 6), x)
+    return select(inside, parabola, line, operation.call(x.value))
+
+
+@taylor_rule(nn.SparsePlus)
+def sparse_plus(operation, x):
+    """0 below -1, (x + 1)^2 / 4 up to 1, x above."""
+    inside = _inside(x.value, -1, 1)
+    line = x.each(lambda c: c * ops.cast(x.value >= 1, x.dtype))
+    parabola = series.compose(lambda z: square(z + 1) * 0.25, x)
+    return select(inside, parabola, line, operation.call(x.value))

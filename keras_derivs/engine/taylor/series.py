@@ -1,0 +1,160 @@
+"""Elementary functions of polynomials, from the differential equations that they solve.
+
+If y' = v(y, z) z' then, coefficient by coefficient, y_k = sum_j (j/k) z_j v_{k-j}: each
+coefficient of y follows from lower ones (Griewank and Walther, "Evaluating Derivatives",
+chapter 13). At orders one and two the coefficients of f at the value are composed instead:
+f(z0 + d) = f(z0) + f'(z0) d + f''(z0)/2 d^2.
+"""
+
+import math
+
+from keras import ops
+
+from keras_derivs.engine.taylor.polynomial import (
+    Polynomial,
+    Space,
+    convolve_square,
+    scaled,
+    square,
+    total,
+)
+
+
+def compose(function, z):
+    """`function`, written for polynomials, of `z`."""
+    if z.space.order > 2:
+        return function(z)
+    line = Space([(0,) * z.space.order])
+    point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
+    c = function(point).table
+    return z.like({t: _composed(c, z, t) for t in z.space.monomials})
+
+
+def _composed(c, z, term):
+    if not term:
+        return c[()]
+    first, second = c.get((0,)), c.get((0, 0))
+    linear = None if first is None or term not in z.table else z.table[term] * first
+    squared = convolve_square(z, term, lowest=1)
+    return total([linear, None if second is None or squared is None else squared * second])
+
+
+def integrate(z, y0, slope):
+    """The function of value `y0` whose derivative by `z` is the polynomial `slope`."""
+    y = {term: _advance(z, slope.table, term) for term in z.space.monomials if term}
+    return z.like({(): y0, **y})
+
+
+def _advance(z, v, term):
+    """sum_j (j/k) z_j v_{k-j}: a coefficient of y where y' = v z'."""
+    return total(
+        [
+            scaled(z.space.join(first, second, z.table[first] * v[second]), weight)
+            for first, second, weight in z.space.steps[term]
+            if first in z.table and v.get(second) is not None
+        ]
+    )
+
+
+def riccati(z, y0, constant, linear, quadratic):
+    """The solution of y' = constant + linear y + quadratic y^2, of value `y0`."""
+    y, v = {}, {}
+    for term in z.space.monomials:
+        value = _advance(z, v, term) if term else y0
+        if value is not None:
+            y[term] = value
+        if term in z.space.inner:
+            squared = convolve_square(Polynomial(z.space, y), term) if quadratic else None
+            v[term] = total([scaled(y.get(term), linear), scaled(squared, quadratic)])
+            if not term and constant:
+                v[term] = v[term] + constant
+    return z.like(y)
+
+
+def power(z, exponent, y0):
+    """z^exponent, of value `y0`, from z y' = exponent y z'."""
+    y, over = {(): y0}, 1 / z.value
+    for term in z.space.monomials[1:]:
+        parts = [
+            scaled(z.space.join(first, second, z.table[first] * y[second]), factor)
+            for first, second, factor in _power_steps(z.space, term, exponent)
+            if first in z.table and second in y
+        ]
+        if parts:
+            y[term] = total(parts) * over
+    return z.like(y)
+
+
+def _power_steps(space, term, exponent):
+    """(first, second, (exponent j - (k - j)) / k), j and k the degrees of `first` and `term`."""
+    chosen = min(set(term), key=term.count)
+    for first, second in space.pairs[term]:
+        if first:
+            j, rest = first.count(chosen), second.count(chosen)
+            yield first, second, (exponent * j - rest) / term.count(chosen)
+
+
+def integer_power(z, exponent):
+    """z^exponent by repeated products, which are right at z = 0 too."""
+    if exponent < 0:
+        return reciprocal(integer_power(z, -exponent))
+    result, factor = None, z
+    while exponent:
+        if exponent % 2:
+            result = factor if result is None else result * factor
+        exponent //= 2
+        if exponent:
+            factor = square(factor)
+    return z.like({(): ops.ones_like(z.value)}) if result is None else result
+
+
+def sine_and_cosine(z, sine, cosine, sign):
+    """The solutions of s' = c, c' = sign s: sin and cos for -1, sinh and cosh for 1."""
+    s, c = {(): sine}, {(): cosine}
+    for term in z.space.monomials[1:]:
+        s[term], c[term] = _advance(z, c, term), scaled(_advance(z, s, term), sign)
+    return z.like(s), z.like(c)
+
+
+def exp(z):
+    return riccati(z, ops.exp(z.value), 0, 1, 0)
+
+
+def tanh(z):
+    return riccati(z, ops.tanh(z.value), 1, 0, -1)
+
+
+def sigmoid(z):
+    return riccati(z, ops.sigmoid(z.value), 0, 1, -1)
+
+
+def reciprocal(z):
+    return riccati(z, 1 / z.value, 0, 0, -1)
+
+
+def log(z):
+    return integrate(z, ops.log(z.value), reciprocal(z))
+
+
+def sqrt(z):
+    return power(z, 0.5, ops.sqrt(z.value))
+
+
+def rsqrt(z):
+    return power(z, -0.5, ops.rsqrt(z.value))
+
+
+def softplus(z):
+    return integrate(z, ops.softplus(z.value), sigmoid(z))
+
+
+def erf(z):
+    return integrate(z, ops.erf(z.value), exp(-square(z)) * (2 / math.sqrt(math.pi)))
+
+
+def general_power(z, exponent):
+    """z^exponent for an exponent that is a polynomial or a tensor."""
+    if not isinstance(exponent, Polynomial):
+        return power(z, exponent, ops.power(z.value, exponent))
+    base = log(z) if isinstance(z, Polynomial) else ops.log(z)
+    return exp(exponent * base)

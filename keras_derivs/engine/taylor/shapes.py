@@ -1,0 +1,112 @@
+"""The shapes of coefficients: batch axes of one, axes of directions, broadcasting."""
+
+from keras import ops
+
+
+def spread(x):
+    """The same polynomial with all coefficients of the full shape of the value."""
+    shape = tuple(ops.shape(x.value))
+    tables = {
+        term: _broadcast(c, (x.space.directions, *shape) if x.space.rides(term) else shape)
+        for term, c in x.table.items()
+        if term
+    }
+    return x.like({(): x.value, **tables})
+
+
+def fit(x, value):
+    """The polynomial with another value, to whose shape its coefficients are broadcast.
+
+    A batch axis of one may stay.
+    """
+    x = deepen(x, len(value.shape))
+    sample = tuple(ops.shape(value))[1:]
+
+    def fitted(term, c):
+        axes = 1 + x.space.rides(term)
+        return _broadcast(c, (*tuple(ops.shape(c))[:axes], *sample))
+
+    return x.like({term: fitted(term, c) if term else value for term, c in x.table.items()})
+
+
+def deepen(x, rank):
+    """The polynomial with leading axes of one up to `rank`, as broadcasting adds them."""
+    if x.ndim >= rank:
+        return x
+    x, ones = spread(x), (1,) * (rank - x.ndim)
+
+    def deep(term, c):
+        shape, lead = tuple(ops.shape(c)), int(x.space.rides(term))
+        return ops.reshape(c, (*shape[:lead], *ones, *shape[lead:]))
+
+    return x.like({term: deep(term, c) for term, c in x.table.items()})
+
+
+def map_linear(function, tensors, keeps_batch):
+    """A function that is linear in all `tensors` together, coefficient by coefficient.
+
+    `tensors` are polynomials and plain tensors; the results become polynomials. Where the
+    function treats every entry of axis 0 alike (`keeps_batch`), directions ride in that axis.
+    """
+    space = next(x.space for x in tensors if not is_plain(x))
+    if not keeps_batch:
+        tensors = [x if is_plain(x) else spread(x) for x in tensors]
+    results = function([x if is_plain(x) else x.value for x in tensors])
+    tables = [{(): result} for result in results]
+    for term in space.monomials[1:]:
+        coefficients = [None if is_plain(x) else x.table.get(term) for x in tensors]
+        if any(c is not None for c in coefficients):
+            parts = _complete(coefficients, tensors, space.rides(term))
+            for table, part in zip(tables, _ride(function, parts, space, term, keeps_batch)):
+                table[term] = part
+    example = next(x for x in tensors if not is_plain(x))
+    return [example.like(table) for table in tables]
+
+
+def is_plain(x):
+    return not hasattr(x, "table")
+
+
+def _ride(function, parts, space, term, keeps_batch):
+    if not space.rides(term):
+        return function(parts)
+    if not keeps_batch:
+        each = [function([part[n] for part in parts]) for n in range(space.directions)]
+        return [ops.stack(results, axis=0) for results in zip(*each)]
+    return [unmerge(result, space) for result in function([merge(part) for part in parts])]
+
+
+def merge(c):
+    """(directions, batch, ...) to (directions * batch, ...)."""
+    return ops.reshape(c, (-1, *tuple(ops.shape(c))[2:]))
+
+
+def unmerge(c, space):
+    """(directions * batch, ...) to (directions, batch, ...)."""
+    return ops.reshape(c, (space.directions, -1, *tuple(ops.shape(c))[1:]))
+
+
+def _complete(coefficients, tensors, rides):
+    """The coefficients of one monomial, of equal batch axes, zeros in the place of absent ones."""
+    if len(tensors) == 1:
+        return coefficients
+    present = [c for c in coefficients if c is not None]
+    lead = next(((c.shape[0],) for c in present if rides), ())
+    sizes = {c.shape[rides] for c in present}
+    shared = sizes == {1}
+
+    def complete(c, x):
+        value = x if is_plain(x) else x.value
+        shape = (*lead, *((1,) if shared else ()), *tuple(ops.shape(value))[int(shared) :])
+        dtype = present[0].dtype
+        return ops.zeros(shape, dtype=dtype) if c is None else _broadcast(c, shape)
+
+    return [complete(c, x) for c, x in zip(coefficients, tensors)]
+
+
+def _broadcast(c, shape):
+    """`c` broadcast to a shape; nothing to do where the two agree as far as they are known."""
+    same = all(
+        n == m if isinstance(n, int) else m is None for m, n in zip(c.shape, shape, strict=True)
+    )
+    return c if same else ops.broadcast_to(c, shape)

@@ -1,0 +1,190 @@
+"""The Taylor strategies: which polynomial a request needs, and its coefficients as results.
+
+Every strategy takes `(target, request)` and returns `(y, results)`, like those of the tape.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_derivs.engine import exact
+from keras_derivs.engine.target import flatten, size
+from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
+from keras_derivs.engine.taylor.propagate import apply
+from keras_derivs.engine.taylor.rules import UnsupportedOperation
+from keras_derivs.engine.taylor.shapes import spread
+from keras_derivs.engine.terms import sort_term
+
+
+def propagate(target, space, tangents):
+    """The chosen output, a polynomial, where x moves by `tangents[k][term]` for each monomial.
+
+    Rows of the result whose coefficients are absent do not depend on the inputs at that order.
+    """
+    if target.training:
+        raise UnsupportedOperation("Taylor propagation needs inference mode (`training=False`).")
+    if any(mask is not None for mask in target.masks):
+        raise UnsupportedOperation("Taylor propagation needs inputs without masks.")
+    inputs = [ops.convert_to_tensor(x) for x in target.inputs]
+    for k, moves in tangents.items():
+        x = inputs[target.wrt[k]]
+        inputs[target.wrt[k]] = Polynomial(space, {(): x, **moves})
+    with exact.scope():
+        outputs = apply(target.model, keras.tree.pack_sequence_as(target.structure, inputs))
+    y = keras.tree.flatten(outputs)[target.output]
+    return y if isinstance(y, Polynomial) else Polynomial(space, {(): y})
+
+
+def partials(target, request):
+    """For each term, a tensor of y's shape."""
+    terms = [sort_term(term) for term in request.terms]
+    space = Space(terms)
+    tangents = {}
+    for k, index in sorted({entry for term in terms for entry in term}):
+        tangents.setdefault(k, {})[((k, index),)] = one_hot(target.xs[k], [index])[0]
+    y = propagate(target, space, tangents)
+    table = spread(y).table
+    return y.value, [_derivative(table, term, y.value) for term in terms]
+
+
+def _derivative(table, term, like):
+    if term not in table:
+        return ops.zeros_like(like)
+    factor = factorial(term)
+    return table[term] if factor == 1 else table[term] * factor
+
+
+def jvp(target, request):
+    """J v, of y's shape."""
+    space = Space([(0,)])
+    y = propagate(target, space, {k: {(0,): v} for k, v in enumerate(request.vectors)})
+    return y.value, [_derivative(spread(y).table, (0,), y.value)]
+
+
+def jacobian(target, request):
+    """A direction for each selected input: for each entry of x, (B, rows, columns)."""
+    y, (first,) = _along_columns(target, request, Space, [(0,)])
+    return y, [_rows_by_columns(c, request.rows) for c in first]
+
+
+def hessian_diagonal(target, request):
+    """For each entry of x, (B, rows, columns)."""
+    y, (second,) = _along_columns(target, request, Space, [(0, 0)])
+    return y, [_rows_by_columns(c * 2, request.rows) for c in second]
+
+
+def _along_columns(target, request, space_of, wanted):
+    """y, and for each wanted monomial and each (k, columns) the coefficient (D, B, *shape)."""
+    found, y = [[] for _ in wanted], None
+    for k, columns in request.columns:
+        pieces = [[] for _ in wanted]
+        for directions in _chunks(one_hot(target.xs[k], columns), request.chunk_size):
+            space = space_of(wanted, directions=directions.shape[0])
+            poly = propagate(target, space, {k: {(0,): directions}})
+            y = poly.value
+            for piece, term in zip(pieces, wanted):
+                piece.append(_complete(poly, term))
+        for results, piece in zip(found, pieces):
+            results.append(piece[0] if len(piece) == 1 else ops.concatenate(piece, axis=0))
+    return y, found
+
+
+def _complete(y, term):
+    y = spread(y)
+    if term in y.table:
+        return y.table[term]
+    shape = tuple(ops.shape(y.value))
+    lead = (y.space.directions,) if y.space.rides(term) else ()
+    return ops.zeros((*lead, *shape), dtype=y.dtype)
+
+
+def _rows_by_columns(c, rows):
+    """(D, B, *shape) to (B, rows, D)."""
+    directions = c.shape[0]
+    batch = ops.shape(c)[1]
+    c = ops.transpose(ops.reshape(c, (directions, batch, -1)), (1, 2, 0))
+    return c if rows is None else ops.take(c, rows, axis=1)
+
+
+def laplacian(target, request, weights=None):
+    """sum_d w_d d2y/dx_d^2 over all selected columns, of y's shape.
+
+    With chunks of directions, the model's value is computed anew for each chunk.
+    """
+    directions = [(k, one_hot(target.xs[k], columns)) for k, columns in request.columns]
+    count = sum(d.shape[0] for _, d in directions)
+    weights = np.ones(count) if weights is None else np.asarray(weights, "float64")
+    y, result, start = None, None, 0
+    for k, all_of_k in directions:
+        for chunk in _chunks(all_of_k, request.chunk_size):
+            stop = start + chunk.shape[0]
+            y, part = _collapsed(target, {k: chunk}, weights[start:stop])
+            result, start = part if result is None else result + part, stop
+    return y, [result]
+
+
+def _collapsed(target, moves, weights):
+    """y, and sum_d w_d d2y/dv_d^2 along directions v_d that are given for each x."""
+    (count,) = {v.shape[0] for v in moves.values()}
+    space = Space([(0, 0)], directions=count, weights=tuple(weights.tolist()))
+    y = propagate(target, space, {k: {(0,): v} for k, v in moves.items()})
+    return y.value, _complete(y, (0, 0)) * 2
+
+
+def hessian(target, request):
+    """For each pair of entries of x, (B, rows, columns, columns)."""
+    entries = [
+        [(k, int(index)) for index in _all_columns(target.xs[k], columns)]
+        for k, columns in request.columns
+    ]
+    flat = [entry for block in entries for entry in block]
+    terms = [sort_term(pair) for pair in itertools.combinations_with_replacement(flat, 2)]
+    space, tangents = Space(terms), {}
+    for k, index in sorted(set(flat)):
+        tangents.setdefault(k, {})[((k, index),)] = one_hot(target.xs[k], [index])[0]
+    y = propagate(target, space, tangents)
+    table = spread(y).table
+    found = {term: _select(_derivative(table, term, y.value), request.rows) for term in terms}
+    return y.value, [[_block(found, a, b) for b in entries] for a in entries]
+
+
+def _select(derivative, rows):
+    flat = flatten(derivative)
+    return flat if rows is None else ops.take(flat, rows, axis=1)
+
+
+def _block(found, first, second):
+    rows = [[found[sort_term((a, b))] for b in second] for a in first]
+    return ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def _all_columns(x, columns):
+    if columns is not None:
+        return columns
+    entries = size(x)
+    if not isinstance(entries, int):
+        raise UnsupportedOperation(
+            "Taylor propagation needs inputs of known shape to count its directions."
+        )
+    return np.arange(entries)
+
+
+def one_hot(x, columns):
+    """A direction for each entry of x: (D, 1, *shape), the same for all samples."""
+    columns = np.asarray(_all_columns(x, columns))
+    entries = size(x)
+    if not isinstance(entries, int):
+        _all_columns(x, None)
+    places = np.zeros((len(columns), entries))
+    places[np.arange(len(columns)), columns] = 1
+    shape = (len(columns), 1, *x.shape[1:])
+    return ops.convert_to_tensor(places.reshape(shape), dtype=x.dtype)
+
+
+def _chunks(directions, chunk_size):
+    count = directions.shape[0]
+    if chunk_size is None or chunk_size >= count:
+        return [directions]
+    return [directions[n : n + chunk_size] for n in range(0, count, chunk_size)]
