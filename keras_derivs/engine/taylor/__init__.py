@@ -6,5 +6,6 @@ from keras_derivs.engine.taylor import (  # noqa: F401 (importing them registers
     rules_layers,
     rules_linear,
     rules_piecewise,
+    rules_pooling,
     rules_reductions,
 )

@@ -2,6 +2,7 @@
 
 import string
 
+import keras
 from keras import ops
 from keras.src.ops import numpy as knp
 
@@ -28,7 +29,24 @@ def bilinear(function, a, b):
 
 @taylor_rule(knp.Add)
 def add(operation, a, b):
-    return _sum(operation.call(*values([a, b])), *align(a, b))
+    return plus(a, b)
+
+
+def plus(a, b):
+    """The sum of polynomials or tensors that broadcast, of equal dtypes.
+
+    By the operator: `ops.add` takes a second summand of shape (n, 1, 1) for a bias where the
+    first has n channels, and adds it along the wrong axis.
+    """
+    first, second = (ops.cast(x, dtype_of(a, b)) for x in values([a, b]))
+    return _sum(first + second, *align(a, b))
+
+
+def dtype_of(*tensors):
+    """The dtype of the polynomials' values with the tensors beside them."""
+    return keras.backend.result_type(
+        *[x.dtype if hasattr(x, "dtype") else type(x) for x in tensors]
+    )
 
 
 @taylor_rule(knp.Subtract)

@@ -119,7 +119,11 @@ def power_rule(operation, base, exponent):
     if is_plain(exponent):
         exponent = ops.cast(exponent, base.dtype)
         return power(base, exponent, ops.power(base.value, exponent))
-    logarithm = series.compose(log, base) if isinstance(base, Polynomial) else ops.log(base)
+    logarithm = (
+        series.compose(log, base)
+        if isinstance(base, Polynomial)
+        else ops.log(ops.cast(base, exponent.dtype))
+    )
     return series.compose(exp, exponent * logarithm)
 
 

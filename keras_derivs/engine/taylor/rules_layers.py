@@ -1,14 +1,15 @@
 """Rules of layers that a trace of their `call` does not show."""
 
 from keras import layers, ops
+from keras.src.activations import activations
 from keras.src.ops import nn
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply, call
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
-from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul
-from keras_derivs.engine.taylor.rules_reductions import plus, softmax
+from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul, plus
+from keras_derivs.engine.taylor.rules_reductions import softmax
 
 
 @taylor_rule(layers.Dense)
@@ -26,7 +27,14 @@ def activate(activation, x):
         return x
     if isinstance(activation, layers.Layer):
         return apply(activation, x)
+    if activation is activations.mish:  # it refuses symbolic tensors
+        return apply(activations.Mish(name="mish"), x)
     return call(activation, x)
+
+
+@taylor_rule(layers.Activation)
+def activation_layer(layer, x):
+    return activate(layer.activation, x)
 
 
 @taylor_rule(nn.DotProductAttention)

@@ -99,7 +99,7 @@ linear([knp.Tile], _leaves_first_alone("repeats", 1))
 linear([knp.Tril, knp.Triu], lambda operation, x: x.ndim > 2)
 linear([knp.BroadcastTo, knp.Ravel, knp.TakeAlongAxis, core.Slice], never)
 linear([knp.Negative, knp.Copy, knp.Real, knp.Deg2rad, knp.Rad2deg], always)
-linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv, nn.ConvTranspose], always)
+linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv], always)
 linear([nn.AveragePool, nn.AdaptiveAveragePool, nn.DepthToSpace, nn.SpaceToDepth], always)
 linear([nn.Unfold, image.ExtractPatches], lambda operation, x: x.ndim == 4)
 linear([image.Resize], lambda operation, x: x.ndim == 4)
@@ -142,6 +142,16 @@ def pad(operation, x, constant_values=None):
     return padded.with_value(operation.call(x.value, constant_values=constant_values))
 
 
+@taylor_rule(nn.ConvTranspose)
+def conv_transpose(operation, x, kernel):
+    """By name: Keras's own operation swaps two arguments and the class swaps them elsewhere."""
+    require_plain(operation, kernel)
+    names = ("strides", "padding", "output_padding", "data_format", "dilation_rate")
+    options = {name: getattr(operation, name) for name in names}
+    run = lambda parts: [ops.conv_transpose(parts[0], kernel, **options)]  # noqa: E731
+    return map_linear(run, [x], keeps_batch=True)[0]
+
+
 @taylor_rule(core.Cast, core.SaturateCast)
 def cast(operation, x):
     if not keras.backend.is_float_dtype(operation.dtype):
@@ -170,7 +180,7 @@ def batch_norm(operation, x, mean, variance, offset=None, scale=None):
 @taylor_rule(
     core.StopGradient, knp.Sign, knp.Floor, knp.Ceil, knp.Round, knp.Trunc, knp.Equal, knp.NotEqual,
     knp.Greater, knp.GreaterEqual, knp.Less, knp.LessEqual, knp.Argmax, knp.Argmin, knp.Argsort,
-    knp.OnesLike, knp.ZerosLike, knp.Isfinite, knp.Isnan, knp.Isinf, knp.Heaviside, knp.Signbit,
+    knp.OnesLike, knp.ZerosLike, knp.Isfinite, knp.Isnan, knp.Isinf, knp.Signbit,
 )  # fmt: skip
 def piecewise_constant(operation, *args):
     """The value alone: every derivative is zero."""

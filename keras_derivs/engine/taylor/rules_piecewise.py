@@ -26,14 +26,19 @@ def piecewise_linear(*classes):
     return register
 
 
+def pick(condition, a, b, like):
+    """The number `a` where the condition holds, else `b`, in the dtype of `like`."""
+    return ops.cast(condition, like.dtype) * (a - b) + b
+
+
 SLOPES = {
     knp.Absolute: lambda operation, x: ops.sign(x),
     knp.Fabs: lambda operation, x: ops.sign(x),
     nn.Relu: lambda operation, x: x > 0,
     nn.Relu6: lambda operation, x: _inside(x, 0, 6),
-    nn.LeakyRelu: lambda operation, x: ops.where(x > 0, 1.0, operation.negative_slope),
-    nn.HardSigmoid: lambda operation, x: ops.where(_inside(x, -3, 3), 1 / 6, 0.0),
-    nn.SparseSigmoid: lambda operation, x: ops.where(_inside(x, -1, 1), 0.5, 0.0),
+    nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, operation.negative_slope, x),
+    nn.HardSigmoid: lambda operation, x: pick(_inside(x, -3, 3), 1 / 6, 0.0, x),
+    nn.SparseSigmoid: lambda operation, x: pick(_inside(x, -1, 1), 0.5, 0.0, x),
     nn.HardTanh: lambda operation, x: _inside(x, -1, 1),
     nn.HardShrink: lambda operation, x: ops.abs(x) > operation.threshold,
     nn.SoftShrink: lambda operation, x: ops.abs(x) > operation.threshold,
@@ -47,10 +52,10 @@ for _cls, _slope in SLOPES.items():
 @piecewise_linear(activations.ReLU)
 def relu(operation, x):
     """negative_slope below the threshold, 1 above it, 0 above the maximum."""
-    slope = ops.where(x > operation.threshold, 1.0, operation.negative_slope)
-    return slope if operation.max_value is None else slope * ops.cast(
-        x < operation.max_value, slope.dtype
-    )  # fmt: skip
+    slope = pick(x > operation.threshold, 1.0, operation.negative_slope, x)
+    if operation.max_value is None:
+        return slope
+    return slope * ops.cast(x < operation.max_value, x.dtype)
 
 
 def _inside(x, low, high):

@@ -9,7 +9,7 @@ from keras.src.ops import numpy as knp
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import square
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
-from keras_derivs.engine.taylor.rules_bilinear import add, product
+from keras_derivs.engine.taylor.rules_bilinear import plus, product
 from keras_derivs.engine.taylor.rules_linear import apart
 from keras_derivs.engine.taylor.shapes import map_linear, spread
 
@@ -25,10 +25,6 @@ def reduce(function, x, axis, keepdims=False):
 def times(a, b):
     """The product of polynomials or tensors that broadcast."""
     return product(knp.Multiply(name="multiply"), a, b)
-
-
-def plus(a, b):
-    return add(knp.Add(name="add"), a, b)
 
 
 def of(function, x):
@@ -204,8 +200,3 @@ def glu(operation, x):
     halve = lambda parts: ops.split(parts[0], 2, axis=operation.axis)  # noqa: E731
     a, b = map_linear(halve, [x], keeps_batch=apart("axis")(operation, x))
     return a * of(series.sigmoid, b)
-
-
-@taylor_rule(nn.MaxPool)
-def max_pool(operation, x):
-    raise unsupported(operation)

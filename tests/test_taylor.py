@@ -1,0 +1,186 @@
+"""Every Taylor rule to order 4, alone, against interpolation of the plain function."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import taylor_rows
+from keras import ops
+
+from keras_derivs.engine.taylor import propagate
+from keras_derivs.engine.taylor.polynomial import Polynomial, Space
+from keras_derivs.engine.taylor.rules import RULES
+from keras_derivs.engine.taylor.shapes import spread
+
+# by order, relative to the largest derivative: the truth is interpolated in float64
+TOLERANCES = {0: 1e-12, 1: 1e-11, 2: 1e-10, 3: 1e-8, 4: 1e-7}
+BATCH, RADIUS, NODES = 3, 0.1, 15
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+def point(shape, domain, seed=0):
+    """A point away from the kinks of the rows, and two directions that all samples share."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(*domain, (BATCH, *shape))
+    if domain == taylor_rows.ANY:
+        size = np.resize([0.85, 1.15, 1.38, 1.8], x[0].size)
+        x = np.stack([random.permutation(size) for _ in x]).reshape(x.shape)
+        x = x * random.choice([-1.0, 1.0], x.shape)
+    return x, [random.uniform(-1, 1, (1, *shape)) for _ in range(2)]
+
+
+def derivatives(function, x, v, orders=4):
+    """d^k f(x + t v)/dt^k at t = 0, from a Chebyshev interpolation in t."""
+    t = RADIUS * np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
+    values = np.stack([np.asarray(function(ops.convert_to_tensor(x + s * v))) for s in t])
+    fit = np.polynomial.chebyshev.chebfit(t / RADIUS, values.reshape(NODES, -1), NODES - 1)
+    found = []
+    for order in range(orders + 1):
+        at_zero = np.polynomial.chebyshev.chebder(fit, order) if order else fit
+        at_zero = np.polynomial.chebyshev.chebval(0.0, at_zero) / RADIUS**order
+        found.append(at_zero.reshape(values.shape[1:]))
+    return found
+
+
+def along(function, x, moves, space):
+    """The polynomial of f where x moves by `moves`, complete and in numpy."""
+    moves = {term: ops.convert_to_tensor(move) for term, move in moves.items()}
+    y = propagate.call(function, Polynomial(space, {(): ops.convert_to_tensor(x), **moves}))
+    if not isinstance(y, Polynomial):
+        y = Polynomial(space, {(): y})
+    return {term: np.asarray(c) for term, c in spread(y).table.items()}
+
+
+def close(found, expected, order):
+    found = np.zeros_like(expected) if found is None else found
+    assert found.shape == expected.shape
+    scale = max(1.0, np.max(np.abs(expected)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[order] * scale)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("name", taylor_rows.ROWS)
+def test_rule(name, order, shared):
+    shape, domain, make = taylor_rows.ROWS[name]
+    function, (x, (v, _)) = make(), point(shape, domain)
+    function(ops.convert_to_tensor(x))
+    space = Space([(0,) * order])
+    found = along(function, x, {(0,): v if shared else np.repeat(v, BATCH, 0)}, space)
+    for n, expected in enumerate(derivatives(function, x, v, order)):
+        term = (0,) * n
+        close(found.get(term), expected / math.factorial(n), n)
+
+
+@pytest.mark.parametrize("name", taylor_rows.ROWS)
+def test_directions(name):
+    """Directions in an axis of their own, collapsed or not, agree with one direction each."""
+    shape, domain, make = taylor_rows.ROWS[name]
+    function, (x, directions) = make(), point(shape, domain)
+    function(ops.convert_to_tensor(x))
+    single = [along(function, x, {(0,): v}, Space([(0, 0)])) for v in directions]
+    moves, zero = {(0,): np.stack(directions)}, np.zeros(single[0][()].shape)
+    apart = along(function, x, moves, Space([(0, 0)], directions=2))
+    for term in [(0,), (0, 0)]:
+        expected = np.stack([found.get(term, zero) for found in single])
+        close(apart.get(term), expected, 1)
+    weights = (2.0, -1.0)
+    summed = along(function, x, moves, Space([(0, 0)], directions=2, weights=weights))
+    expected = sum(w * found.get((0, 0), zero) for w, found in zip(weights, single))
+    close(summed.get((0, 0)), expected, 1)
+
+
+def test_every_rule_has_a_row(monkeypatch):
+    seen, find = set(), propagate.find
+    monkeypatch.setattr(propagate, "find", lambda op: seen.add(type(op)) or find(op))
+    for shape, domain, make in taylor_rows.ROWS.values():
+        function, (x, (v, _)) = make(), point(shape, domain)
+        function(ops.convert_to_tensor(x))
+        along(function, x, {(0,): v}, Space([(0,)]))
+    assert {cls.__name__ for cls in set(RULES) - seen - taylor_rows.NOT_RULES} == set()
+
+
+def falling(a, n):
+    return math.prod(a - k for k in range(n))
+
+
+CLOSED = {
+    "exp": (ops.exp, lambda x, n: np.exp(x)),
+    "sin": (ops.sin, lambda x, n: np.sin(x + n * np.pi / 2)),
+    "cos": (ops.cos, lambda x, n: np.cos(x + n * np.pi / 2)),
+    "sinh": (ops.sinh, lambda x, n: np.cosh(x) if n % 2 else np.sinh(x)),
+    "log": (ops.log, lambda x, n: (-1) ** (n - 1) * math.factorial(n - 1) / x**n),
+    "reciprocal": (ops.reciprocal, lambda x, n: (-1) ** n * math.factorial(n) / x ** (n + 1)),
+    "sqrt": (ops.sqrt, lambda x, n: falling(0.5, n) * x ** (0.5 - n)),
+    "rsqrt": (ops.rsqrt, lambda x, n: falling(-0.5, n) * x ** (-0.5 - n)),
+    "x^2.7": (lambda x: x**2.7, lambda x, n: falling(2.7, n) * x ** (2.7 - n)),
+    "x^5": (lambda x: x**5, lambda x, n: falling(5, n) * x ** (5.0 - n)),
+    "x^-3": (lambda x: x**-3.0, lambda x, n: falling(-3, n) * x ** (-3.0 - n)),
+    "tanh": (ops.tanh, lambda x, n: polynomial_derivative([0, 1], [1, 0, -1], np.tanh(x), n)),
+    "sigmoid": (
+        ops.sigmoid,
+        lambda x, n: polynomial_derivative([0, 1], [0, 1, -1], 1 / (1 + np.exp(-x)), n),
+    ),
+    "softsign": (ops.softsign, lambda x, n: -math.factorial(n) * (-1) ** n / (1 + x) ** (n + 1)),
+}
+
+
+def polynomial_derivative(p, slope, y, n):
+    """d^n/dx^n of p(y(x)) where y' = slope(y): differentiate p n times along the solution."""
+    for _ in range(n):
+        p = np.polynomial.polynomial.polymul(np.polynomial.polynomial.polyder(p), slope)
+    return np.polynomial.polynomial.polyval(y, p)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_form(name):
+    function, derivative = CLOSED[name]
+    x = np.linspace(0.2, 2.5, 7)[:, None]
+    for order, tolerance in [(2, 1e-12), (4, 1e-9), (6, 1e-9)]:
+        found = along(function, x, {(0,): np.ones((1, 1))}, Space([(0,) * order]))
+        for n in range(1, order + 1):
+            expected = derivative(x, n)
+            result = found.get((0,) * n, 0 * x) * math.factorial(n)
+            np.testing.assert_allclose(result, expected, rtol=tolerance, atol=1e-12)
+
+
+def test_integer_power_at_zero():
+    x = np.zeros((2, 1))
+    found = along(lambda x: x**2, x, {(0,): np.ones((1, 1))}, Space([(0,) * 4]))
+    assert set(found) <= {(), (0,), (0, 0)}
+    assert found[0, 0].tolist() == [[1.0], [1.0]]
+    assert found[(0,)].tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("approximate", [True, False])
+def test_gelu(approximate):
+    """TensorFlow computes it with constants of single precision; the rule does not."""
+    x, v = np.linspace(-2, 2, 7)[:, None], np.ones((1, 1))
+    space = Space([(0,) * 4])
+
+    def formula(x):
+        if approximate:
+            inner = ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+            return x * (1.0 + inner) * 0.5
+        return x * (1.0 + ops.erf(x * math.sqrt(0.5))) * 0.5
+
+    found = along(lambda x: ops.gelu(x, approximate=approximate), x, {(0,): v}, space)
+    for n, expected in enumerate(derivatives(formula, x, v)):
+        close(found[(0,) * n] * math.factorial(n), expected, n)
+
+
+def test_stop_gradient_is_constant():
+    x = np.ones((2, 1))
+    found = along(lambda x: x * ops.stop_gradient(x), x, {(0,): x}, Space([(0, 0)]))
+    assert set(found) == {(), (0,)}
+    assert found[(0,)].tolist() == [[1.0], [1.0]]
