@@ -54,7 +54,12 @@ def _check_layer(layer, args, kwargs):
         raise unsupported(layer, "computes in mixed precision")
     if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
         raise unsupported(layer, "makes a mask")
+    if hasattr(layer, "explain"):
+        raise unsupported(layer, "is a derivative itself")
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+    if polynomials(kwargs):
+        bound = inspect.signature(layer.call).bind(*args, **kwargs)
+        args, kwargs = bound.args, bound.kwargs
     if layer.autocast:
         args, kwargs = keras.tree.map_structure(
             lambda x: _cast(x, layer.compute_dtype), (args, kwargs)

@@ -12,7 +12,9 @@ RULES = {}
 
 
 class UnsupportedOperation(ValueError):
-    """An operation that Taylor polynomials cannot be propagated through."""
+    """An operation that Taylor polynomials cannot be propagated through: `culprit` names it."""
+
+    culprit = "the model"
 
 
 def taylor_rule(*classes):
@@ -58,11 +60,14 @@ def polynomials(tree):
 
 
 def unsupported(operation, what="has no Taylor rule"):
-    return UnsupportedOperation(
-        f"Taylor propagation needs a rule for every operation. Received: '{operation.name}' (of "
-        f"type {type(operation).__name__}), which {what}. Use strategy='auto' or 'tape', or "
-        f"register a rule with `taylor_rule`."
+    """The error that names an operation and what it does."""
+    culprit = f"'{operation.name}' (of type {type(operation).__name__})"
+    error = UnsupportedOperation(
+        f"Taylor propagation needs a rule for every operation. Received: {culprit}, which {what}. "
+        f"Use strategy='auto' or 'tape', or register a rule with `taylor_rule`."
     )
+    error.culprit = culprit
+    return error
 
 
 def require_plain(operation, *trees):

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine import exact
-from keras_derivs.engine.target import flatten, size
+from keras_derivs.engine.target import Target, flatten, size
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
 from keras_derivs.engine.taylor.propagate import apply
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
@@ -19,10 +19,7 @@ from keras_derivs.engine.terms import sort_term
 
 
 def propagate(target, space, tangents):
-    """The chosen output, a polynomial, where x moves by `tangents[k][term]` for each monomial.
-
-    Rows of the result whose coefficients are absent do not depend on the inputs at that order.
-    """
+    """The chosen output, a polynomial, where x moves by `tangents[k][term]` for each monomial."""
     if target.training:
         raise UnsupportedOperation("Taylor propagation needs inference mode (`training=False`).")
     if any(mask is not None for mask in target.masks):
@@ -35,6 +32,36 @@ def propagate(target, space, tangents):
         outputs = apply(target.model, keras.tree.pack_sequence_as(target.structure, inputs))
     y = keras.tree.flatten(outputs)[target.output]
     return y if isinstance(y, Polynomial) else Polynomial(space, {(): y})
+
+
+def supported(model, structure=None, specs=None, wrt=None, output=0):
+    """`None` if polynomials can be propagated through a model, else what stands in the way.
+
+    Tried on two random rows, with infinitesimals on the inputs `wrt` (all of them by default).
+    `structure` and `specs` are the model's inputs, nested and flat, `output` the flat output.
+    """
+    specs = keras.tree.flatten(model.inputs) if specs is None else specs
+    structure = getattr(model, "_inputs_struct", specs) if structure is None else structure
+    wrt = tuple(range(len(specs))) if wrt is None else tuple(wrt)
+    random = np.random.default_rng(0)
+    inputs = [_probe(random, spec) for spec in specs]
+    target = Target(model, structure, inputs, wrt, output)
+    moves = {k: {(0,): ops.ones_like(x)} for k, x in enumerate(target.xs)}
+    try:
+        propagate(target, Space([(0,)]), moves)
+    except UnsupportedOperation as error:
+        return error.culprit
+    except Exception as error:  # whatever it is: the tape is the engine for this model
+        return f"'{model.name}', which fails with {type(error).__name__}"
+    return None
+
+
+def _probe(random, spec):
+    """Two rows inside the domain of a logarithm and a root."""
+    values = random.uniform(0.1, 0.9, (2, *(4 if n is None else n for n in spec.shape[1:])))
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype)):
+        values = np.zeros(values.shape)
+    return ops.convert_to_tensor(values, dtype=spec.dtype)
 
 
 def partials(target, request):

@@ -1,0 +1,235 @@
+"""Whole models: the Taylor strategies against the tape, and what both sides share."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import truth
+from keras import layers, ops
+
+from keras_derivs.engine import tape
+from keras_derivs.engine.target import Request, Target
+from keras_derivs.engine.taylor import propagate, strategies
+from keras_derivs.engine.taylor.polynomial import Polynomial, Space
+from keras_derivs.engine.taylor.rules import RULES, UnsupportedOperation, taylor_rule
+
+
+def dense(features=3, outputs=2):
+    dense = [layers.Dense(8, "tanh"), layers.Dense(8, "sigmoid"), layers.Dense(outputs)]
+    return keras.Sequential([keras.Input((features,)), *dense])
+
+
+def functional():
+    x = keras.Input((3,))
+    t, y = x[:, :1], ops.exp(x[:, 1:])
+    h = layers.Concatenate()([ops.sin(t) * y, y, x])
+    h = layers.Dense(6, "softplus")(layers.LayerNormalization()(h))
+    inner = dense(6)
+    return keras.Model(x, inner(h) + inner(h * h))
+
+
+def convolutional():
+    x = keras.Input((3,))
+    h = layers.Conv1D(3, 2, activation="tanh")(layers.Reshape((3, 1))(x))
+    h = layers.BatchNormalization()(layers.Dropout(0.5)(h))
+    return keras.Model(x, layers.Dense(2)(layers.Flatten()(h)))
+
+
+MODELS = {"dense": dense, "functional": functional, "convolutional": convolutional}
+
+
+def build(name, dtype="float64"):
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        return MODELS[name]()
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def at(model, dtype="float64", rows=4):
+    x = np.random.default_rng(0).uniform(-1, 1, (rows, 3)).astype(dtype)
+    return Target(model, model.inputs[0], [ops.convert_to_tensor(x)], (0,), masks=(None,))
+
+
+X0, X1, X2 = (0, 0), (0, 1), (0, 2)
+TERMS = ((), (X1,), (X0, X0), (X2, X0), (X1, X1, X0), (X0, X1, X1, X0))
+COLUMNS = [(0, np.array([0, 2])), (0, np.array([1]))]
+REQUESTS = {
+    "partials": (Request("partials", np.arange(2), None, TERMS), tape.partials),
+    "jacobian": (Request("jacobian", np.array([1]), COLUMNS), tape.jacobian_by_rows),
+    "hessian": (Request("hessian", np.arange(2), COLUMNS), tape.hessian),
+    "hessian_diagonal": (
+        Request("hessian_diagonal", np.arange(2), COLUMNS),
+        tape.hessian_diagonal,
+    ),
+    "jvp": (Request("jvp", vectors=(np.ones((4, 3)),)), tape.jvp),
+}
+
+
+def flat(results):
+    return [np.asarray(result) for result in keras.tree.flatten(results)]
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("name", MODELS)
+def test_agrees_with_the_tape(name, kind, mode):
+    target, (request, on_tape) = at(build(name)), REQUESTS[kind]
+    expected = flat(on_tape(target, request))
+    strategy = getattr(strategies, kind)
+
+    def derive(x):
+        return strategy(target.given([x]), request)
+
+    if mode != "eager":
+        spec = tf.TensorSpec((None, 3), "float64")
+        derive = tf.function(derive, [spec], jit_compile=mode == "xla")
+    found = flat(derive(target.inputs[0]))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected):
+        truth.close(a, b, truth.EXACT["float64"])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize("weights", [None, (1.0, -2.0, 0.5)])
+@pytest.mark.parametrize("name", MODELS)
+def test_laplacian(name, weights, chunk_size):
+    target = at(build(name))
+    request = Request("laplacian", None, [(0, None)], chunk_size=chunk_size)
+    y, (found,) = strategies.laplacian(target, request, weights)
+    _, (diagonal,) = tape.hessian_diagonal(target, Request("", np.arange(2), [(0, None)]))
+    expected = np.asarray(diagonal) @ (np.ones(3) if weights is None else np.array(weights))
+    truth.close(y, target.model(target.inputs[0]), truth.EXACT["float64"])
+    truth.close(found, expected, truth.EXACT["float64"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradient_by_the_weights(name, dtype):
+    model = build(name, dtype)
+    request = Request("partials", np.arange(2), None, TERMS[:4])
+
+    def gradients(strategy):
+        with tf.GradientTape() as over:
+            _, results = strategy(at(model, dtype), request)
+            loss = sum(tf.reduce_sum(tf.sin(result)) for result in results)
+        return over.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
+
+    for a, b in zip(gradients(strategies.partials), gradients(tape.partials)):
+        truth.close(a, b, 10 * truth.EXACT[dtype])
+
+
+def test_several_inputs_and_outputs():
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    h = layers.Dense(4, "tanh")(a * b)
+    model = keras.Model({"a": a, "b": b}, [h, layers.Dense(1)(ops.concatenate([h, b], axis=1))])
+    x = [ops.ones((3, 2)) * 0.3, ops.ones((3, 2)) * 0.7]
+    target = Target(model, {"a": 0, "b": 1}, x, (0, 1), output=1, masks=(None, None))
+    terms = (((0, 0), (1, 1)), ((1, 0), (1, 0)), ((0, 1),))
+    request = Request("partials", np.arange(1), None, terms)
+    for found, expected in zip(
+        *[flat(s(target, request)) for s in (strategies.partials, tape.partials)]
+    ):
+        truth.close(found, expected, truth.EXACT["float32"])
+
+
+def test_order_six_is_finite_and_right():
+    model = build("dense")
+    target = at(model)
+    _, (found,) = strategies.partials(target, Request("", None, None, ((X1,) * 6,)))
+
+    def fifth(x):
+        target = Target(model, None, [ops.convert_to_tensor(x)], (0,), masks=(None,))
+        return strategies.partials(target, Request("", None, None, ((X1,) * 5,)))[1][0]
+
+    expected = truth.jacobian(fifth, np.asarray(target.inputs[0]))[..., 1]
+    assert np.all(np.isfinite(found))
+    truth.close(found, expected, truth.DIFFERENCES[1])
+
+
+def test_structural_zeros_stay_absent():
+    space = Space([(0, 0), (1,)])
+    assert set(space.monomials) == {(), (0,), (1,), (0, 0)}
+    x = ops.ones((5, 3))
+    start = Polynomial(space, {(): x, (0,): ops.ones((1, 3)), (1,): ops.ones((1, 3))})
+    y = propagate.call(layers.Dense(2), start)
+    assert set(y.table) == {(), (0,), (1,)}
+    assert tuple(y.table[(0,)].shape) == (1, 2)  # the same for all samples: a row of the kernel
+    assert set(propagate.call(ops.tanh, y).table) == {(), (0,), (1,), (0, 0)}
+
+
+def test_leaves_no_trace():
+    model = keras.Sequential([keras.Input((3,)), Doubling(), layers.Dense(1)])
+    inner = model.layers[0].inner
+    nodes = len(inner._inbound_nodes)
+    strategies.partials(at(model, "float32"), Request("", None, None, ((X0,),)))
+    assert len(inner._inbound_nodes) == nodes
+
+
+class Doubling(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(3)
+
+    def call(self, x):
+        return 2 * self.inner(x)
+
+
+UNSUPPORTED = {
+    "lambda": (lambda: layers.Lambda(tf.sin, output_shape=(3,)), "'raw' (of type Lambda)"),
+    "recurrent": (
+        lambda: keras.Sequential([layers.Reshape((3, 1)), layers.SimpleRNN(2, name="raw")]),
+        "'raw' (of type SimpleRNN)",
+    ),
+    "argument": (lambda: ScaleOfInput(), "(of type RMSNorm)"),
+}
+
+
+class ScaleOfInput(layers.Layer):
+    def call(self, x):
+        return ops.rms_normalization(x, scale=ops.exp(x))
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported_is_named(name):
+    make, culprit = UNSUPPORTED[name]
+    layer = make()
+    if name == "lambda":
+        layer.name = "raw"
+    x = keras.Input((3,))
+    model = keras.Model(x, layer(x))
+    assert culprit in strategies.supported(model)
+    with pytest.raises(UnsupportedOperation, match="needs a rule for every operation"):
+        strategies.jvp(at(model, "float32"), Request("jvp", vectors=(np.ones((4, 3), "float32"),)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_supported(name):
+    assert strategies.supported(build(name)) is None
+
+
+def test_a_registered_rule_is_used():
+    class Raw(layers.Layer):
+        def call(self, x):
+            return tf.square(x)
+
+    x = keras.Input((3,))
+    model = keras.Model(x, Raw()(x))
+    assert strategies.supported(model) is not None
+    taylor_rule(Raw)(lambda layer, x: x * x)
+    try:
+        assert strategies.supported(model) is None
+    finally:
+        del RULES[Raw]
+
+
+def test_training_mode_and_masks_are_refused():
+    target = at(build("dense"))
+    request = Request("", None, None, ((X0,),))
+    for given in ({"training": True}, {"masks": (ops.ones((4, 3), "bool"),)}):
+        refused = Target(target.model, None, target.inputs, (0,), **{"masks": (None,), **given})
+        with pytest.raises(UnsupportedOperation, match="Taylor propagation needs"):
+            strategies.partials(refused, request)
