@@ -72,17 +72,39 @@ class Space:
                     yield first, second, first.count(chosen) / term.count(chosen)
 
 
+class Scaled:
+    """A coefficient that is a tensor times a factor which all samples share, not multiplied yet.
+
+    A matrix product that follows takes the factor into its kernel, which is smaller.
+    """
+
+    def __init__(self, tensor, factor):
+        self.tensor, self.factor = tensor, factor
+
+    @property
+    def product(self):
+        return self.tensor * self.factor
+
+
 class Polynomial:
     """A table of coefficients over a space of monomials."""
 
     __array_priority__ = 100  # so that `array * polynomial` comes here
 
     def __init__(self, space, table):
-        self.space, self.table = space, table
+        self.space, self.lazy = space, table
+
+    @property
+    def table(self):
+        """Monomial -> tensor; `lazy` is the same with products that were not taken yet."""
+        if any(isinstance(c, Scaled) for c in self.lazy.values()):
+            taken = {t: c.product if isinstance(c, Scaled) else c for t, c in self.lazy.items()}
+            self.lazy = taken
+        return self.lazy
 
     @property
     def value(self):
-        return self.table[()]
+        return self.lazy[()]
 
     @property
     def shape(self):
@@ -148,16 +170,9 @@ def square(a):
     return a.like({term: convolve_square(a, term) for term in a.space.monomials})
 
 
-def convolve_square(a, term, lowest=0):
-    """The coefficient of a a at `term`: equal products once, and doubled.
-
-    Factors of an order below `lowest` are left out.
-    """
-    pairs = [
-        (first, second)
-        for first, second in a.space.pairs[term]
-        if first <= second and min(len(first), len(second)) >= lowest
-    ]
+def convolve_square(a, term):
+    """The coefficient of a a at `term`: equal products once, and doubled."""
+    pairs = [(first, second) for first, second in a.space.pairs[term] if first <= second]
     mixed = convolve(a, a, [pair for pair in pairs if pair[0] != pair[1]])
     same = convolve(a, a, [pair for pair in pairs if pair[0] == pair[1]])
     return total([scaled(mixed, 2), same])

@@ -7,7 +7,7 @@ from keras import ops
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, multiply, total
+from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, multiply, total
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.shapes import deepen, fit, is_plain, map_linear, spread
 
@@ -81,17 +81,27 @@ def quotient(operation, a, b):
 @taylor_rule(knp.Matmul)
 def matmul(operation, a, b):
     if is_plain(b) and len(b.shape) <= 2 and a.ndim >= 2:
-        return map_linear(lambda parts: [operation.call(parts[0], b)], [a], keeps_batch=True)[0]
+        return times_kernel(operation, a, b)
     if any(len(x.shape) < 3 for x in (a, b) if not is_plain(x)):
         raise unsupported(operation, "multiplies along the batch axis")
     return bilinear(operation.call, *align(a, b))
+
+
+def times_kernel(operation, x, kernel):
+    scaled = {t: c for t, c in x.lazy.items() if isinstance(c, Scaled) and len(kernel.shape) == 2}
+    rest = x.like({t: c for t, c in x.lazy.items() if t not in scaled})
+    y = map_linear(lambda parts: [operation.call(parts[0], kernel)], [rest], keeps_batch=True)[0]
+    products = {
+        t: operation.call(c.tensor, ops.transpose(c.factor) * kernel) for t, c in scaled.items()
+    }
+    return y.like({**y.table, **products})
 
 
 @taylor_rule(knp.Dot)
 def dot(operation, a, b):
     if not is_plain(b) or len(b.shape) > 2 or a.ndim < 2:
         raise unsupported(operation, "multiplies along the batch axis")
-    return map_linear(lambda parts: [operation.call(parts[0], b)], [a], keeps_batch=True)[0]
+    return times_kernel(operation, a, b)
 
 
 @taylor_rule(knp.Einsum)

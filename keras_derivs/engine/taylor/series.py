@@ -12,8 +12,10 @@ from keras import ops
 
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
+    Scaled,
     Space,
     convolve_square,
+    multiply,
     scaled,
     square,
     total,
@@ -22,21 +24,43 @@ from keras_derivs.engine.taylor.polynomial import (
 
 def compose(function, z):
     """`function`, written for polynomials, of `z`."""
-    if z.space.order > 2:
+    shared = _is_shared(z)
+    if z.space.order > 2 and not shared:
         return function(z)
     line = Space([(0,) * z.space.order])
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
     c = function(point).table
-    return z.like({t: _composed(c, z, t) for t in z.space.monomials})
+    powers = _powers(z)
+    table = {t: _composed(c, powers, t, shared) for t in z.space.monomials if t}
+    return z.like({(): c[()], **table})
 
 
-def _composed(c, z, term):
-    if not term:
-        return c[()]
-    first, second = c.get((0,)), c.get((0, 0))
-    linear = None if first is None or term not in z.table else z.table[term] * first
-    squared = convolve_square(z, term, lowest=1)
-    return total([linear, None if second is None or squared is None else squared * second])
+def _is_shared(z):
+    """Whether all samples move alike, as they do up to the first activation of a model."""
+    moves = [c for term, c in z.table.items() if term]
+    apart = z.space.directions is None and z.ndim == 2 and z.shape[0] != 1
+    return apart and all(c.shape[0] == 1 for c in moves)
+
+
+def _powers(z):
+    """d, d^2, ... up to the highest order, for the part d of z that is not its value."""
+    d = Polynomial(z.space, {term: c for term, c in z.table.items() if term})
+    powers = [d, square(d)] if z.space.order > 1 else [d]
+    while len(powers) < z.space.order:
+        powers.append(multiply(powers[-1], d))
+    return powers
+
+
+def _composed(c, powers, term, shared):
+    """The coefficient at `term` of sum_k f^(k)(z0)/k! d^k."""
+    parts = [
+        (c[(0,) * k], power.table[term])
+        for k, power in enumerate(powers, start=1)
+        if (0,) * k in c and term in power.table
+    ]
+    if shared and len(parts) == 1 and not isinstance(parts[0][0], float):
+        return Scaled(*parts[0])
+    return total([power * slope for slope, power in parts])
 
 
 def integrate(z, y0, slope):
