@@ -7,6 +7,7 @@ import tensorflow as tf
 import truth
 from keras import layers, ops
 
+from keras_derivs import graph
 from keras_derivs.engine import tape
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.engine.taylor import propagate, strategies
@@ -133,6 +134,49 @@ def test_several_inputs_and_outputs():
     for found, expected in zip(
         *[flat(s(target, request)) for s in (strategies.partials, tape.partials)]
     ):
+        truth.close(found, expected, truth.EXACT["float32"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_batch_sizes(rows):
+    target = at(build("functional"), rows=rows)
+    request = Request("", np.arange(2), [(0, None)])
+    _, (found,) = strategies.laplacian(target, request)
+    assert found.shape == (rows, 2)
+    if rows:
+        expected = tape.hessian_diagonal(target, request)[1][0].numpy().sum(-1)
+        truth.close(found, expected, truth.EXACT["float64"])
+
+
+def test_an_axis_of_unknown_length():
+    x = keras.Input((None, 2))
+    h = layers.Conv1D(3, 2, padding="same", activation="tanh")(layers.Dense(2, "tanh")(x))
+    model = keras.Model(x, ops.mean(layers.LayerNormalization()(h), axis=1))
+    points = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(3, 4, 2)).astype("f"))
+    v = ops.ones((1, 4, 2))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 2), "float32")])
+    def derive(x):
+        target = Target(model, None, [x], (0,), masks=(None,))
+        return strategies.jvp(target, Request("jvp", vectors=(v,)))[1][0]
+
+    target = Target(model, None, [points], (0,), masks=(None,))
+    vectors = (ops.ones((3, 4, 2)),)
+    expected = tape.jvp(target, Request("jvp", vectors=vectors))[1][0]
+    truth.close(derive(points), expected, truth.EXACT["float32"])
+
+
+def test_a_cut_between_symbolic_tensors():
+    x = keras.Input((3,))
+    h = layers.Dense(4, "tanh")(x)
+    y = layers.Dense(2, "tanh")(h * ops.exp(h)) + layers.Dense(2)(x)
+    sub_graph, (coordinates,) = graph.cut(y, [h])
+    assert strategies.supported(sub_graph, sub_graph.inputs, sub_graph.inputs, (0,)) is None
+    values = [ops.ones((2, *tensor.shape[1:])) * 0.3 for tensor in sub_graph.inputs]
+    target = Target(sub_graph, values, values, (coordinates.position,), masks=(None,) * len(values))
+    request = Request("partials", np.arange(2), None, ((X0, X1), (X2,)))
+    both = [flat(s(target, request)) for s in (strategies.partials, tape.partials)]
+    for found, expected in zip(*both):
         truth.close(found, expected, truth.EXACT["float32"])
 
 

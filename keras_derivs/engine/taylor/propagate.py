@@ -11,6 +11,7 @@ from keras.src.models.sequential import Sequential
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import UnsupportedOperation, find, polynomials, unsupported
+from keras_derivs.graph import SubGraph
 
 
 def apply(operation, *args, **kwargs):
@@ -77,7 +78,7 @@ def _cast(x, dtype):
 def _has_graph(operation):
     """Whether a layer does nothing but run its graph of operations."""
     own = type(operation).call
-    return own in (Functional.call, Sequential.call) or hasattr(operation, "nodes")
+    return own in (Functional.call, Sequential.call, SubGraph.call)
 
 
 def _apply_model(model, inputs):
@@ -100,12 +101,12 @@ def _standardize(model, x, spec):
 
 
 def _structure(model):
-    return getattr(model, "_outputs_struct", model.outputs[0])
+    return model.outputs[0] if isinstance(model, SubGraph) else model._outputs_struct
 
 
 def _nodes(model):
     """The nodes of a model in the order of computation."""
-    if not isinstance(model, Functional):
+    if isinstance(model, SubGraph):
         return model.nodes
     return [node for depth in sorted(model._nodes_by_depth, reverse=True)
             for node in model._nodes_by_depth[depth] if not node.is_input]  # fmt: skip

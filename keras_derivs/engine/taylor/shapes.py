@@ -69,11 +69,14 @@ def is_plain(x):
 
 def _ride(function, parts, space, term, keeps_batch):
     if not space.rides(term):
-        return function(parts)
+        batch = parts[0].shape[0] if keeps_batch and parts[0].shape else None
+        return [_keep_batch(result, batch) for result in function(parts)]
     if not keeps_batch:
         each = [function([part[n] for part in parts]) for n in range(space.directions)]
         return [ops.stack(results, axis=0) for results in zip(*each)]
-    return [unmerge(result, space) for result in function([merge(part) for part in parts])]
+    batch = parts[0].shape[1]
+    results = function([merge(part) for part in parts])
+    return [unmerge(result, space.directions, batch) for result in results]
 
 
 def merge(c):
@@ -81,9 +84,16 @@ def merge(c):
     return ops.reshape(c, (-1, *tuple(ops.shape(c))[2:]))
 
 
-def unmerge(c, space):
+def unmerge(c, directions, batch):
     """(directions * batch, ...) to (directions, batch, ...)."""
-    return ops.reshape(c, (space.directions, -1, *tuple(ops.shape(c))[1:]))
+    return ops.reshape(c, (directions, batch or -1, *tuple(ops.shape(c))[1:]))
+
+
+def _keep_batch(c, batch):
+    """`c` with a batch axis known to be one, if it is: a shared coefficient stays known as such."""
+    if batch != 1 or c.shape[0] == 1:
+        return c
+    return ops.reshape(c, (1, *tuple(ops.shape(c))[1:]))
 
 
 def _complete(coefficients, tensors, rides):

@@ -42,7 +42,7 @@ def supported(model, structure=None, specs=None, wrt=None, output=0):
     """
     specs = keras.tree.flatten(model.inputs) if specs is None else specs
     structure = getattr(model, "_inputs_struct", specs) if structure is None else structure
-    wrt = tuple(range(len(specs))) if wrt is None else tuple(wrt)
+    wrt = tuple(n for n, x in enumerate(specs) if _is_float(x)) if wrt is None else tuple(wrt)
     random = np.random.default_rng(0)
     inputs = [_probe(random, spec) for spec in specs]
     target = Target(model, structure, inputs, wrt, output)
@@ -59,9 +59,12 @@ def supported(model, structure=None, specs=None, wrt=None, output=0):
 def _probe(random, spec):
     """Two rows inside the domain of a logarithm and a root."""
     values = random.uniform(0.1, 0.9, (2, *(4 if n is None else n for n in spec.shape[1:])))
-    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype)):
-        values = np.zeros(values.shape)
+    values = values if _is_float(spec) else np.zeros(values.shape)
     return ops.convert_to_tensor(values, dtype=spec.dtype)
+
+
+def _is_float(spec):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype))
 
 
 def partials(target, request):
