@@ -107,6 +107,18 @@ def test_laplacian(name, weights, chunk_size):
     truth.close(found, expected, truth.EXACT["float64"])
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_second_order_operator(name):
+    """sum_ij a_ij d2y/dx_i dx_j along the eigenvectors of an indefinite a."""
+    target, a = at(build(name)), np.array([[1.0, 2.0, 0.0], [2.0, -1.0, 0.5], [0.0, 0.5, 0.0]])
+    weights, vectors = np.linalg.eigh(a)
+    request = Request("laplacian", None, [(0, None)])
+    _, (found,) = strategies.laplacian(target, request, weights, vectors.T)
+    _, [[hessian]] = tape.hessian(target, Request("", np.arange(2), [(0, None)]))
+    expected = np.einsum("brij,ij->br", hessian, a)
+    truth.close(found, expected, truth.EXACT["float64"])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", MODELS)
 def test_gradient_by_the_weights(name, dtype):
@@ -177,6 +189,19 @@ def test_a_cut_between_symbolic_tensors():
     request = Request("partials", np.arange(2), None, ((X0, X1), (X2,)))
     both = [flat(s(target, request)) for s in (strategies.partials, tape.partials)]
     for found, expected in zip(*both):
+        truth.close(found, expected, truth.EXACT["float32"])
+
+
+def test_laplacian_of_two_inputs():
+    a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    model = keras.Model([a, b], layers.Dense(1)(ops.tanh(a * b) + ops.exp(b)))
+    x = [ops.ones((3, 2)) * 0.3, ops.ones((3, 1)) * 0.7]
+    target = Target(model, x, x, (0, 1), masks=(None, None))
+    for chunk_size in (None, 2):
+        request = Request("", np.arange(1), [(0, None), (1, None)], chunk_size=chunk_size)
+        _, (found,) = strategies.laplacian(target, request)
+        diagonals = tape.hessian_diagonal(target, request)[1]
+        expected = sum(np.asarray(d).sum(-1) for d in diagonals)
         truth.close(found, expected, truth.EXACT["float32"])
 
 

@@ -48,7 +48,9 @@ class Space:
             return product
         if any(weight != 1 for weight in self.weights):
             shape = (-1, *[1] * (len(product.shape) - 1))
-            product = product * ops.reshape(ops.cast(self.weights, product.dtype), shape)
+            product = product * ops.reshape(
+                ops.convert_to_tensor(self.weights, product.dtype), shape
+            )
         return ops.sum(product, axis=0)
 
     def _pairs(self, term):

@@ -38,7 +38,7 @@ def plus(a, b):
     By the operator: `ops.add` takes a second summand of shape (n, 1, 1) for a bias where the
     first has n channels, and adds it along the wrong axis.
     """
-    first, second = (ops.cast(x, dtype_of(a, b)) for x in values([a, b]))
+    first, second = (ops.convert_to_tensor(x, dtype_of(a, b)) for x in values([a, b]))
     return _sum(first + second, *align(a, b))
 
 

@@ -117,12 +117,12 @@ def power_rule(operation, base, exponent):
         return series.compose(raised, base)
     base, exponent = align(base, exponent)
     if is_plain(exponent):
-        exponent = ops.cast(exponent, base.dtype)
+        exponent = ops.convert_to_tensor(exponent, base.dtype)
         return power(base, exponent, ops.power(base.value, exponent))
     logarithm = (
         series.compose(log, base)
         if isinstance(base, Polynomial)
-        else ops.log(ops.cast(base, exponent.dtype))
+        else ops.log(ops.convert_to_tensor(base, exponent.dtype))
     )
     return series.compose(exp, exponent * logarithm)
 

@@ -46,7 +46,7 @@ def dot_product_attention(operation, query, key, value, bias=None, mask=None, sc
     size = key.shape[-1]
     scores = _einsum("btnh,bsnh->bnts", query, key)
     scores = scores * (size**-0.5 if scale is None else scale)
-    scores = scores if bias is None else plus(scores, ops.cast(bias, scores.dtype))
+    scores = scores if bias is None else plus(scores, ops.convert_to_tensor(bias, scores.dtype))
     scores = _masked(scores, mask, operation.is_causal)
     weights = softmax(scores, -1) if isinstance(scores, Polynomial) else ops.softmax(scores)
     return _einsum("bnts,bsnh->btnh", weights, value)

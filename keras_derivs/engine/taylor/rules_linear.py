@@ -126,7 +126,9 @@ def rescaling(layer, x):
 
 @taylor_rule(layers.Normalization)
 def normalization(layer, x):
-    width = ops.maximum(ops.sqrt(ops.cast(layer.variance, x.dtype)), keras.backend.epsilon())
+    width = ops.maximum(
+        ops.sqrt(ops.convert_to_tensor(layer.variance, x.dtype)), keras.backend.epsilon()
+    )
     scale = width if layer.invert else 1 / width
     return x.each(lambda c: c * scale).with_value(layer.call(x.value))
 
@@ -168,8 +170,8 @@ def convert_to_tensor(operation, x):
 def batch_norm(operation, x, mean, variance, offset=None, scale=None):
     """Affine in x where mean and variance are given."""
     require_plain(operation, mean, variance, offset, scale)
-    factor = ops.rsqrt(ops.cast(variance, x.dtype) + operation.epsilon)
-    factor = factor if scale is None else factor * ops.cast(scale, x.dtype)
+    factor = ops.rsqrt(ops.convert_to_tensor(variance, x.dtype) + operation.epsilon)
+    factor = factor if scale is None else factor * ops.convert_to_tensor(scale, x.dtype)
     shape = [1] * x.ndim
     shape[operation.axis] = -1
     factor = ops.reshape(factor, shape)

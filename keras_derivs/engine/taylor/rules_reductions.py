@@ -56,7 +56,7 @@ def on_axes(weight, x, axis):
     """A weight of a normalisation, shaped to broadcast along the normalised axes."""
     axes = sorted(n % x.ndim for n in keras.tree.flatten(axis))
     shape = [x.shape[n] if n in axes else 1 for n in range(x.ndim)]
-    return ops.reshape(ops.cast(weight, x.dtype), shape)
+    return ops.reshape(ops.convert_to_tensor(weight, x.dtype), shape)
 
 
 @taylor_rule(nn.Softmax)
@@ -110,7 +110,7 @@ def rms_norm(operation, x, scale=None):
     epsilon = keras.backend.epsilon() if operation.epsilon is None else operation.epsilon
     power = reduce(ops.mean, square(x), operation.axis, keepdims=True)
     y = times(x, of(series.rsqrt, power + epsilon))
-    return y if scale is None else times(y, ops.cast(scale, x.dtype))
+    return y if scale is None else times(y, ops.convert_to_tensor(scale, x.dtype))
 
 
 @taylor_rule(nn.Normalize)

@@ -138,28 +138,48 @@ def _rows_by_columns(c, rows):
     return c if rows is None else ops.take(c, rows, axis=1)
 
 
-def laplacian(target, request, weights=None):
-    """sum_d w_d d2y/dx_d^2 over all selected columns, of y's shape.
+def laplacian(target, request, weights=None, directions=None):
+    """sum_d w_d d2y/dv_d^2 along directions v_d of the selected columns, of y's shape.
 
-    With chunks of directions, the model's value is computed anew for each chunk.
+    `directions` has a row for each v_d and a column for each selected entry, in the order of
+    `request.columns`; without it every entry is a direction. Weights are one if not given: the
+    Laplacian. An operator sum_ij a_ij d2y/dx_i dx_j has the eigenvectors of a for directions and
+    its eigenvalues for weights. Each chunk of directions computes the model's value anew.
     """
-    directions = [(k, one_hot(target.xs[k], columns)) for k, columns in request.columns]
-    count = sum(d.shape[0] for _, d in directions)
+    places = [(k, _places(target.xs[k], columns)) for k, columns in request.columns]
+    count = sum(len(rows) for _, rows in places)
+    directions = np.eye(count) if directions is None else directions
+    count = directions.shape[0]
     weights = np.ones(count) if weights is None else np.asarray(weights, "float64")
-    y, result, start = None, None, 0
-    for k, all_of_k in directions:
-        for chunk in _chunks(all_of_k, request.chunk_size):
-            stop = start + chunk.shape[0]
-            y, part = _collapsed(target, {k: chunk}, weights[start:stop])
-            result, start = part if result is None else result + part, stop
-    return y, [result]
+    results, chunk_size = [], request.chunk_size or count
+    for start in range(0, count, chunk_size):
+        chunk = slice(start, start + chunk_size)
+        moves = _moves(target, places, directions[chunk])
+        y, result = _collapsed(target, moves, weights[chunk])
+        results.append(result)
+    return y, [sum(results[1:], start=results[0])]
+
+
+def _moves(target, places, directions):
+    """For each x, what the directions change in it: (D, 1, *shape)."""
+    moves, start = {}, 0
+    for k, rows in places:
+        part, start = directions[:, start : start + len(rows)], start + len(rows)
+        if isinstance(part, np.ndarray) and not part.any():
+            continue
+        x = target.xs[k]
+        move = ops.matmul(
+            ops.convert_to_tensor(part, x.dtype), ops.convert_to_tensor(rows, x.dtype)
+        )
+        move = ops.reshape(move, (part.shape[0], 1, *x.shape[1:]))
+        moves[k] = moves[k] + move if k in moves else move
+    return moves
 
 
 def _collapsed(target, moves, weights):
     """y, and sum_d w_d d2y/dv_d^2 along directions v_d that are given for each x."""
-    (count,) = {v.shape[0] for v in moves.values()}
-    space = Space([(0, 0)], directions=count, weights=tuple(weights.tolist()))
-    y = propagate(target, space, {k: {(0,): v} for k, v in moves.items()})
+    space = Space([(0, 0)], directions=len(weights), weights=tuple(weights.tolist()))
+    y = propagate(target, space, {k: {(0,): move} for k, move in moves.items()})
     return y.value, _complete(y, (0, 0)) * 2
 
 
@@ -191,9 +211,9 @@ def _block(found, first, second):
 
 
 def _all_columns(x, columns):
-    if columns is not None:
-        return columns
     entries = size(x)
+    if columns is not None and isinstance(entries, int):
+        return columns
     if not isinstance(entries, int):
         raise UnsupportedOperation(
             "Taylor propagation needs inputs of known shape to count its directions."
@@ -203,14 +223,13 @@ def _all_columns(x, columns):
 
 def one_hot(x, columns):
     """A direction for each entry of x: (D, 1, *shape), the same for all samples."""
-    columns = np.asarray(_all_columns(x, columns))
-    entries = size(x)
-    if not isinstance(entries, int):
-        _all_columns(x, None)
-    places = np.zeros((len(columns), entries))
-    places[np.arange(len(columns)), columns] = 1
-    shape = (len(columns), 1, *x.shape[1:])
-    return ops.convert_to_tensor(places.reshape(shape), dtype=x.dtype)
+    places = _places(x, columns)
+    return ops.convert_to_tensor(places.reshape(len(places), 1, *x.shape[1:]), dtype=x.dtype)
+
+
+def _places(x, columns):
+    """A row for each column: one at its place among the entries of x, zero elsewhere."""
+    return np.eye(len(_all_columns(x, None)))[np.asarray(_all_columns(x, columns))]
 
 
 def _chunks(directions, chunk_size):
