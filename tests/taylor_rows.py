@@ -135,6 +135,7 @@ ROWS = {
     "unstack": row(lambda x: ops.unstack(x, axis=1)[2]),
     "getitem": row(lambda x: x[:, 1:3] * x[:, None, 0]),
     "getitem, ellipsis": row(lambda x: x[..., 0], (3, 2)),
+    "getitem, samples": row(lambda x: x[..., 0] * x[1:2, :, 1], (3, 2)),
     "slice": row(lambda x: ops.slice(x, (0, 1), (3, 2))),
     "take": row(lambda x: ops.take(x, [2, 0, 0], axis=1)),
     "take_along_axis": row(lambda x: ops.take_along_axis(x, np.array([[0], [2], [1]]), axis=1)),

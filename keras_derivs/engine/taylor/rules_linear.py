@@ -69,13 +69,12 @@ def _reshapes_samples(operation, x):
 
 
 def _indexes_samples(operation, x, key):
-    first = key[0] if isinstance(key, (tuple, list)) and key else key
-    whole = isinstance(first, slice) and first == slice(None)
-    return (
-        whole
-        and isinstance(key, (tuple, list))
-        and None not in [k for k in key if not ops.is_tensor(k)][:1]
-    )
+    """Whether a key starts with a whole axis, or with an ellipsis that stands for axis 0 too."""
+    if not isinstance(key, (tuple, list)) or not key:
+        return False
+    if key[0] is Ellipsis:
+        return len([k for k in key[1:] if k is not None]) < x.ndim
+    return isinstance(key[0], slice) and key[0] == slice(None)
 
 
 def _leaves_first_alone(name, neutral):
