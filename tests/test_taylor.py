@@ -107,7 +107,8 @@ def test_every_rule_has_a_row(monkeypatch):
         function, (x, (v, _)) = make(), point(shape, domain)
         function(ops.convert_to_tensor(x))
         along(function, x, {(0,): v}, Space([(0,)]))
-    assert {cls.__name__ for cls in set(RULES) - seen - taylor_rows.NOT_RULES} == set()
+    ours = {cls for cls in RULES if cls.__module__.startswith("keras.")}
+    assert {cls.__name__ for cls in ours - seen - taylor_rows.NOT_RULES} == set()
 
 
 def falling(a, n):
