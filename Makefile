@@ -1,0 +1,50 @@
+# make demo, make test: each makes its own environment on first use. Needs Python >= 3.11.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export TF_ENABLE_ONEDNN_OPTS ?= 0
+
+.PHONY: help demo test test-slow test-all lint benchmarks clean
+
+help:
+	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
+	@echo "make test        the tests; make test-slow: the long ones; make test-all: both"
+	@echo "make lint        check style and format"
+	@echo "make benchmarks  time the derivatives against hand-written TensorFlow"
+	@echo "make clean       remove the environment and what the demo wrote"
+
+demo: $(VENV)/plots.stamp
+	@$(BIN)/python -m keras_derivs demo $(if $(QUICK),--quick)
+
+test: $(VENV)/test.stamp
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/test.stamp
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmarks: $(VENV)/plots.stamp
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) burgers.keras burgers.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed")'
+	@echo "Making an environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The package with one set of extras; again when what it depends on changes.
+$(VENV)/%.stamp: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "Installing keras_derivs[$*] (some minutes at first: TensorFlow is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
