@@ -43,7 +43,7 @@ def burgers(path, field, slices, true, error):
             _values(axes, number, slices, true)
         first, second = figure.add_subplot(rows[2, :3]), figure.add_subplot(rows[2, 3:])
         _derivative(first, "u_x", "$u_x$", slices, true)
-        _derivative(second, "u_xx", "$u_{xx}$", slices, true)
+        _derivative(second, "u_xx", "$u_{xx}$", slices, true, unit=1000)
         figure.savefig(path, dpi=150)
 
 
@@ -69,19 +69,19 @@ def _values(axes, number, slices, true):
     axes.set_title(f"$t = {t[number, 0]:g}$")
     if number == 0:
         axes.set_ylabel("$u$")
-        axes.legend(loc="lower left", handlelength=1.2, borderaxespad=0)
+        axes.legend(loc="upper right", handlelength=1.2, borderaxespad=0)
 
 
-def _derivative(axes, name, label, slices, true, reach=0.05):
+def _derivative(axes, name, label, slices, true, unit=1, reach=0.05):
     """A derivative near the front, at every time."""
     t, x, found = slices
     for number, colour in enumerate(TIMES):
         near = abs(x[number]) <= reach
         at = x[number][near]
         line = {"label": f"$t = {t[number, 0]:g}$", "color": colour, "linewidth": 2.4}
-        axes.plot(at, found[name][number][near], **line)
-        axes.plot(at, true[name][number][near], color=INK, linewidth=1, linestyle=DASHES)
-    axes.set(xlabel="$x$", ylabel=label, xlim=(-reach, reach))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.plot(at, found[name][number][near] / unit, **line)
+        axes.plot(at, true[name][number][near] / unit, color=INK, linewidth=1, linestyle=DASHES)
+    axes.set(xlabel="$x$", ylabel=label if unit == 1 else f"{label} / {unit}")
+    axes.set_xlim(-reach, reach)
     axes.set_title(f"{label}, an output of the model")
     axes.legend(loc="lower right", handlelength=1.2)
