@@ -84,6 +84,30 @@ def test_partials_match_the_full_derivatives(name, chunk_size):
         close(value, expected, DIFFERENCES[1] if len(term) == 3 else EXACT["float64"])
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "sequence"])
+@pytest.mark.parametrize(
+    "layer, options",
+    [
+        (kd.Jacobian, {}),
+        (kd.SubJacobian, {"outputs": slice(None, 1)}),
+        (kd.Hessian, {}),
+        (kd.HessianDiagonal, {}),
+    ],
+)
+def test_engines_agree(name, layer, options):
+    model, x = build(name, "float64")
+    if layer is kd.SubJacobian and model(x).shape.rank == 1:
+        options = {}
+    found = layer(model, strategy="taylor", **options)(x)
+    close(found, layer(model, strategy="tape", **options)(x), EXACT["float64"])
+
+
+def test_taylor_names_the_operation_it_lacks():
+    model, _ = build("sequence", "float32")
+    with pytest.raises(ValueError, match="(?s)Taylor rule.*lstm.*'auto'"):
+        kd.Jacobian(model, strategy="taylor")
+
+
 SELECTIONS = [
     (None, None), (1, 2), ([2, 0], range(1, 3)), (slice(None, None, 2), [-1]), (-1, slice(1, None)),
 ]  # fmt: skip

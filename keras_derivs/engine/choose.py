@@ -3,21 +3,26 @@
 from dataclasses import dataclass
 
 from keras_derivs.engine import tape
+from keras_derivs.engine.taylor import strategies as taylor
 from keras_derivs.engine.terms import differentiation_plan
 from keras_derivs.selection import size
 
 # kind of derivative -> strategy -> function (target, request) -> (y, results)
 STRATEGIES = {
-    "jacobian": {"reverse": tape.jacobian_by_rows, "forward": tape.jacobian_by_columns},
-    "hessian": {"reverse": tape.hessian},
-    "hessian_diagonal": {"reverse": tape.hessian_diagonal},
-    "partials": {"reverse": tape.partials},
-    "jvp": {"forward": tape.jvp},
+    "jacobian": {
+        "reverse": tape.jacobian_by_rows,
+        "forward": tape.jacobian_by_columns,
+        "taylor": taylor.jacobian,
+    },
+    "hessian": {"reverse": tape.hessian, "taylor": taylor.hessian},
+    "hessian_diagonal": {"reverse": tape.hessian_diagonal, "taylor": taylor.hessian_diagonal},
+    "partials": {"reverse": tape.partials, "taylor": taylor.partials},
+    "jvp": {"forward": tape.jvp, "taylor": taylor.jvp},
     "vjp": {"reverse": tape.vjp},
     "hvp": {"reverse": tape.hvp},
 }
-ENGINES = {"tape": ("reverse", "forward")}
-NAMES = ("auto", "tape", "reverse", "forward")
+TAPE = ("reverse", "forward")
+NAMES = ("auto", "tape", *TAPE, "taylor")
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,14 @@ class Choice:
     reason: str
 
     def __str__(self):
-        return f"strategy '{self.strategy}' on the tape: {self.reason}; {self.passes}"
+        engine = "on the tape" if self.strategy in TAPE else "on polynomials"
+        return f"strategy '{self.strategy}' {engine}: {self.reason}; {self.passes}"
 
 
 def choose(strategy, request, y, xs):
     """The `Choice` for a request; `y` and `xs` are the shapes it meets."""
     possible = STRATEGIES[request.kind]
-    allowed = ENGINES.get(strategy, possible if strategy == "auto" else (strategy,))
+    allowed = TAPE if strategy in ("auto", "tape") else (strategy,)
     names = [name for name in allowed if name in possible]
     if not names:
         raise ValueError(
@@ -44,6 +50,8 @@ def choose(strategy, request, y, xs):
         )
     rows = _number([(y, request.rows)])
     columns = _number([(xs[k], indices) for k, indices in request.columns])
+    if names == ["taylor"]:
+        return Choice("taylor", "1 forward pass on polynomials", "asked for")
     if request.kind == "jacobian":
         return _choose_jacobian(names, rows, columns)
     return Choice(names[0], *_cost(request, rows, columns))
@@ -52,6 +60,18 @@ def choose(strategy, request, y, xs):
 def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
     return STRATEGIES[request.kind][choice.strategy](target, request)
+
+
+def check(choice, model, structure, specs, wrt, output):
+    """Raise if a strategy that was asked for cannot differentiate this model."""
+    if choice.strategy != "taylor":
+        return
+    culprit = taylor.supported(model, structure, specs, wrt, output)
+    if culprit is not None:
+        raise ValueError(
+            f"`strategy='taylor'` needs a Taylor rule for every operation. Received: {culprit}. "
+            f"Use 'auto', which takes the tape for this model."
+        )
 
 
 def _number(selections):

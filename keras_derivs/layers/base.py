@@ -190,6 +190,7 @@ class DerivativeLayer(keras.layers.Layer):
         choice = choose.choose(self.strategy, request, y, xs)
         if not self._plans:
             audit.check(self.model, inputs, specs, wrt, output, self.training)
+            choose.check(choice, self.model, inputs, specs, wrt, output)
         return Plan(y, xs, wrt, output, coordinates, request, choice)
 
     def _coordinates(self, names, flat):
