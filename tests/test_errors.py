@@ -47,7 +47,9 @@ def of_input(dtype=None, **kwargs):
 
 def embedding():
     ids = layers.Embedding(5, 3)
-    return keras.Sequential([keras.Input((4,), dtype="int32"), ids, layers.Flatten(), layers.Dense(1)])
+    return keras.Sequential(
+        [keras.Input((4,), dtype="int32"), ids, layers.Flatten(), layers.Dense(1)]
+    )
 
 
 def argmax():

@@ -30,7 +30,9 @@ def test_jacobian_and_hessian_match_central_differences(name):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "sequence"])
-@pytest.mark.parametrize("strategy, chunk_size", [("forward", None), ("forward", 2), ("tape", 1), ("reverse", 3)])
+@pytest.mark.parametrize(
+    "strategy, chunk_size", [("forward", None), ("forward", 2), ("tape", 1), ("reverse", 3)]
+)
 def test_strategies_and_chunks_agree(name, dtype, strategy, chunk_size):
     model, x = build(name, dtype)
     layer = kd.Jacobian(model, strategy=strategy, chunk_size=chunk_size)

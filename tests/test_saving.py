@@ -16,7 +16,9 @@ import keras_derivs as kd
 
 def wrapped():
     """u and its slopes by a wrapping layer, beside each other."""
-    net = keras.Sequential([keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)], name="net")
+    net = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)], name="net"
+    )
     x = keras.Input((2,))
     return keras.Model(x, [net(x), kd.Gradient(net)(x), kd.HessianDiagonal(net)(x)])
 
@@ -27,7 +29,9 @@ def between():
     tx = keras.Input((2,))
     u = net(tx)
     u_x = kd.diff(u, tx[:, 1:])
-    return keras.Model(tx, [u, u_x, kd.diff(u_x, tx[:, 1:]), *kd.gradient(u, [tx[:, :1], tx[:, 1:]])])
+    return keras.Model(
+        tx, [u, u_x, kd.diff(u_x, tx[:, 1:]), *kd.gradient(u, [tx[:, :1], tx[:, 1:]])]
+    )
 
 
 def branches():
@@ -101,7 +105,9 @@ def test_symbolic_derivatives_stay_tied_in_every_copy(name, how):
 def test_a_wrapped_model_is_not_untied(how):
     model = wrapped()
     with pytest.raises(ValueError, match="second network.*deepcopy"):
-        keras.models.clone_model(model) if how == "clone" else keras.models.model_from_json(model.to_json())
+        keras.models.clone_model(model) if how == "clone" else keras.models.model_from_json(
+            model.to_json()
+        )
 
 
 def test_a_derivative_alone_may_be_cloned():
@@ -133,8 +139,14 @@ def test_config_and_file_of_each_layer(name, kind, tmp_path):
     other = type(layer).from_config(layer.get_config())
     keras.tree.flatten(other(x))
     other.set_weights(layer.get_weights())
-    again = save_and_load(keras.Sequential([keras.Input((3,)), layer]), tmp_path) if len(expected) == 1 else other
-    for one, two, three in zip(expected, keras.tree.flatten(other(x)), keras.tree.flatten(again(x))):
+    again = (
+        save_and_load(keras.Sequential([keras.Input((3,)), layer]), tmp_path)
+        if len(expected) == 1
+        else other
+    )
+    for one, two, three in zip(
+        expected, keras.tree.flatten(other(x)), keras.tree.flatten(again(x))
+    ):
         close(two, one, EXACT["float32"])
         close(three, one, EXACT["float32"])
     assert other.get_config()["name"] == layer.name

@@ -134,7 +134,9 @@ def test_four_gradients_in_a_row():
     ys = [ops.log(x + 2)]
     for _ in range(4):
         ys.append(kd.gradient(ys[-1], x))
-    for found, expected in zip(predict(x, ys, np.ones((1, 1))), [np.log(3), 1 / 3, -1 / 9, 2 / 27, -6 / 81]):
+    for found, expected in zip(
+        predict(x, ys, np.ones((1, 1))), [np.log(3), 1 / 3, -1 / 9, 2 / 27, -6 / 81]
+    ):
         close(found, [[expected]], EXACT["float64"])
 
 
@@ -159,7 +161,9 @@ def test_masks_reach_the_sub_graph():
     ids = keras.Input((6,), dtype="int32")
     embedded = layers.Embedding(10, 4, mask_zero=True)(ids)
     y = layers.Dense(1)(layers.LSTM(5)(embedded))
-    slopes = predict(ids, kd.gradient(y, embedded), np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 9]]))
+    slopes = predict(
+        ids, kd.gradient(y, embedded), np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 9]])
+    )
     assert np.all(slopes[0, 3:] == 0) and np.all(np.any(slopes[0, :3], axis=-1))
     assert np.all(np.any(slopes[1], axis=-1))
 
