@@ -10,7 +10,7 @@ import tensorflow as tf
 def compare(rivals, make_inputs, repeats=40):
     """The median seconds of each function in `rivals`, called in turn on the same inputs."""
     times = {name: [] for name in rivals}
-    for name, function in rivals.items():  # trace, compile, warm up
+    for function in rivals.values():  # trace, compile, warm up
         for _ in range(3):
             _wait(function(*make_inputs()))
     for _ in range(repeats):

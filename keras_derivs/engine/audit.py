@@ -65,18 +65,19 @@ def _name_culprit(target, mixed, row):
     for layer in getattr(model, "layers", []):
         try:
             head = keras.Model(model.inputs, layer.output)
-            run = lambda inputs: keras.tree.flatten(  # noqa: E731
-                head(
-                    keras.tree.pack_sequence_as(target.structure, inputs), training=target.training
-                )
-            )
-            with keras.StatelessScope():
-                pairs = list(zip(run(target.inputs), run(mixed)))
+            pairs = zip(_outputs(head, target, target.inputs), _outputs(head, target, mixed))
+            coupled = any(not _same(a[row], b[row]) for a, b in pairs)
         except Exception:  # a layer that cannot be cut out names nobody
             continue
-        if any(not _same(a[row], b[row]) for a, b in pairs):
+        if coupled:
             return f"layer '{layer.name}' of '{model.name}'"
     return f"'{model.name}' (of type {type(model).__name__})"
+
+
+def _outputs(head, target, inputs):
+    with keras.StatelessScope():
+        inputs = keras.tree.pack_sequence_as(target.structure, inputs)
+        return keras.tree.flatten(head(inputs, training=target.training))
 
 
 def _try(target):
