@@ -11,11 +11,13 @@ from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP
+from keras_derivs.layers.vector_calculus import Curl, Divergence, Laplacian
 
 LAYERS = {
     layer.__name__: layer
     for layer in (
-        Gradient, Jacobian, SubJacobian, Hessian, HessianDiagonal, Partials, JVP, VJP, HVP,
+        Gradient, Jacobian, SubJacobian, Hessian, HessianDiagonal, Laplacian, Divergence, Curl,
+        Partials, JVP, VJP, HVP,
     )
 }  # fmt: skip
 
@@ -59,6 +61,24 @@ def hessian(y, x, component=None, **options):
 def hessian_diagonal(y, x, component=None, **options):
     """d2y/dx_j2, of the shape of `x`: see `HessianDiagonal`. Arguments as for `gradient`."""
     return _derive(HessianDiagonal, y, x, component=component, **options)
+
+
+def laplacian(y, x, **options):
+    """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`.
+
+    Arguments as for `gradient`; for a list `x` the sum over all of them.
+    """
+    return _derive(Laplacian, y, x, **options)
+
+
+def divergence(y, x, **options):
+    """sum_i dy_i/dx_i, of shape `(batch, 1)`: see `Divergence`. Arguments as for `gradient`."""
+    return _derive(Divergence, y, x, **options)
+
+
+def curl(y, x, **options):
+    """The curl of `y` in two or three dimensions: see `Curl`. Arguments as for `gradient`."""
+    return _derive(Curl, y, x, **options)
 
 
 def jvp(y, x, v, **options):

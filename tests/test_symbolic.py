@@ -129,7 +129,7 @@ def test_derivatives_nest(field):
     assert np.max(np.abs(found - second[..., 1])) < 1e-2  # float32 differences are rough
 
 
-def test_four_gradients_in_a_row():
+def test_four_gradients_in_a_row(float64):
     x = keras.Input((1,), dtype="float64")
     ys = [ops.log(x + 2)]
     for _ in range(4):

@@ -16,6 +16,7 @@ STRATEGIES = {
     },
     "hessian": {"reverse": tape.hessian, "taylor": taylor.hessian},
     "hessian_diagonal": {"reverse": tape.hessian_diagonal, "taylor": taylor.hessian_diagonal},
+    "laplacian": {"reverse": tape.laplacian, "taylor": taylor.laplacian},
     "partials": {"reverse": tape.partials, "taylor": taylor.partials},
     "jvp": {"forward": tape.jvp, "taylor": taylor.jvp},
     "vjp": {"reverse": tape.vjp},
@@ -95,7 +96,7 @@ def _choose_jacobian(names, rows, columns):
 
 def _cost(request, rows, columns):
     kind = request.kind
-    if kind in ("hessian", "hessian_diagonal"):
+    if kind in ("hessian", "hessian_diagonal", "laplacian"):
         second = None if rows is None or columns is None else rows * columns
         passes = f"1 forward, {_times(rows)} backward and {_times(second)} second backward passes"
         return passes, "reverse over reverse, one row of the Hessian at a time"

@@ -74,6 +74,12 @@ def hessian_diagonal(target, request):
     return y, results
 
 
+def laplacian(target, request):
+    """The sum of the diagonals, of y's shape."""
+    y, diagonals = hessian_diagonal(target, request)
+    return y, [sum(tf.reduce_sum(diagonal, axis=-1) for diagonal in diagonals)]
+
+
 def partials(target, request):
     """For each term, a tensor of y's shape; every lower term is differentiated once."""
     steps, sources = differentiation_plan(request.terms)

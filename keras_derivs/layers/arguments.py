@@ -76,8 +76,8 @@ def float_dtype(model):
 
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
-    leaves = [layer for layer in model._flatten_layers() if not layer._layers]
-    computed = {layer.compute_dtype for layer in leaves if layer.autocast and layer.built}
+    layers = model._flatten_layers()
+    computed = {layer.compute_dtype for layer in layers if layer.autocast and layer.built}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
     ]

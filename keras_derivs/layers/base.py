@@ -191,7 +191,9 @@ class DerivativeLayer(keras.layers.Layer):
         if not self._plans:
             audit.check(self.model, inputs, specs, wrt, output, self.training)
             choose.check(choice, self.model, inputs, specs, wrt, output)
-        return Plan(y, xs, wrt, output, coordinates, request, choice)
+        plan = Plan(y, xs, wrt, output, coordinates, request, choice)
+        self._shapes(plan, y, xs)  # raises where the shapes do not fit
+        return plan
 
     def _coordinates(self, names, flat):
         chosen = range(len(flat)) if self.wrt is None else self.wrt
