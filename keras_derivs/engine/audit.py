@@ -22,12 +22,15 @@ def build(model, structure, specs):
 
 def check(model, structure, specs, wrt, output, training):
     """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`."""
-    target = Target(model, structure, specs, wrt, output, training)
+    eagerly(_check, Target(model, structure, specs, wrt, output, training))
+
+
+def eagerly(function, *args):
+    """Call a function eagerly, also while a graph is being built."""
     if tf.executing_eagerly():
-        _check(target)
-    else:  # a thread of its own is eager, while this one is building a graph
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(_check, target).result()
+        return function(*args)
+    with ThreadPoolExecutor(1) as thread:  # a thread of its own builds no graph
+        return thread.submit(function, *args).result()
 
 
 def _check(specified):

@@ -1,26 +1,43 @@
 """The strategies, and which of them `strategy="auto"` takes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
-from keras_derivs.engine import tape
+from keras_derivs.engine import cost, tape
 from keras_derivs.engine.taylor import strategies as taylor
-from keras_derivs.engine.terms import differentiation_plan
+from keras_derivs.engine.taylor.rules import UnsupportedOperation  # noqa: F401 (of `solve`)
 from keras_derivs.selection import size
 
-# kind of derivative -> strategy -> function (target, request) -> (y, results)
+# kind of derivative -> strategy -> (what computes it, what it costs); the first wins a tie.
+# The former takes (target, request) and returns (y, results).
 STRATEGIES = {
     "jacobian": {
-        "reverse": tape.jacobian_by_rows,
-        "forward": tape.jacobian_by_columns,
-        "taylor": taylor.jacobian,
+        "reverse": (tape.jacobian_by_rows, cost.reverse_jacobian),
+        "forward": (tape.jacobian_by_columns, cost.forward_jacobian),
+        "taylor": (taylor.jacobian, cost.taylor_jacobian),
     },
-    "hessian": {"reverse": tape.hessian, "taylor": taylor.hessian},
-    "hessian_diagonal": {"reverse": tape.hessian_diagonal, "taylor": taylor.hessian_diagonal},
-    "laplacian": {"reverse": tape.laplacian, "taylor": taylor.laplacian},
-    "partials": {"reverse": tape.partials, "taylor": taylor.partials},
-    "jvp": {"forward": tape.jvp, "taylor": taylor.jvp},
-    "vjp": {"reverse": tape.vjp},
-    "hvp": {"reverse": tape.hvp},
+    "hessian": {
+        "taylor": (taylor.hessian, cost.taylor_hessian),
+        "reverse": (tape.hessian, cost.reverse_hessian),
+    },
+    "hessian_diagonal": {
+        "taylor": (taylor.hessian_diagonal, cost.taylor_hessian_diagonal),
+        "reverse": (tape.hessian_diagonal, cost.reverse_hessian),
+    },
+    "laplacian": {
+        "taylor": (taylor.laplacian, cost.taylor_laplacian),
+        "reverse": (tape.laplacian, cost.reverse_hessian),
+    },
+    "partials": {
+        "taylor": (taylor.partials, cost.taylor_partials),
+        "reverse": (tape.partials, cost.reverse_partials),
+    },
+    "jvp": {
+        "taylor": (taylor.jvp, cost.taylor_jvp),
+        "forward": (tape.jvp, cost.forward_jvp),
+    },
+    "vjp": {"reverse": (tape.vjp, cost.reverse_vjp)},
+    "hvp": {"reverse": (tape.hvp, cost.reverse_hvp)},
 }
 TAPE = ("reverse", "forward")
 NAMES = ("auto", "tape", *TAPE, "taylor")
@@ -36,43 +53,49 @@ class Choice:
 
     def __str__(self):
         engine = "on the tape" if self.strategy in TAPE else "on polynomials"
-        return f"strategy '{self.strategy}' {engine}: {self.reason}; {self.passes}"
+        return f"strategy '{self.strategy}' {engine}, {self.reason}: {self.passes}"
 
 
-def choose(strategy, request, y, xs):
-    """The `Choice` for a request; `y` and `xs` are the shapes it meets."""
-    possible = STRATEGIES[request.kind]
-    allowed = TAPE if strategy in ("auto", "tape") else (strategy,)
-    names = [name for name in allowed if name in possible]
-    if not names:
-        raise ValueError(
-            f"`strategy=` needs one of {('auto', 'tape', *possible)} for this derivative. "
-            f"Received: {strategy!r}. Use 'auto' to let the package choose."
-        )
-    rows = _number([(y, request.rows)])
-    columns = _number([(xs[k], indices) for k, indices in request.columns])
-    if names == ["taylor"]:
-        return Choice("taylor", "1 forward pass on polynomials", "asked for")
-    if request.kind == "jacobian":
-        return _choose_jacobian(names, rows, columns)
-    return Choice(names[0], *_cost(request, rows, columns))
+def choose(strategy, request, y, xs, obstacle):
+    """The `Choice` for a request; `y` and `xs` are the shapes it meets.
 
-
-def solve(choice, target, request):
-    """The value and the derivatives: (y, results)."""
-    return STRATEGIES[request.kind][choice.strategy](target, request)
-
-
-def check(choice, model, structure, specs, wrt, output):
-    """Raise if a strategy that was asked for cannot differentiate this model."""
-    if choice.strategy != "taylor":
-        return
-    culprit = taylor.supported(model, structure, specs, wrt, output)
-    if culprit is not None:
+    `obstacle()` names the first operation of the model without a Taylor rule; `None` if all have.
+    """
+    prices = _prices(request, y, xs)
+    names = _allowed(strategy, prices)
+    best = min(names, key=lambda name: prices[name][0])
+    culprit = obstacle() if best == "taylor" else None
+    if culprit is None:
+        return Choice(best, prices[best][1], _reason(best, names, prices))
+    if strategy == "taylor":
         raise ValueError(
             f"`strategy='taylor'` needs a Taylor rule for every operation. Received: {culprit}. "
-            f"Use 'auto', which takes the tape for this model."
+            f"Use 'auto', which takes the tape for this model, or register a rule with "
+            f"`taylor_rule`."
         )
+    return without_taylor(request, y, xs, culprit)
+
+
+def without_taylor(request, y, xs, culprit):
+    """The `Choice` of a tape where polynomials stop at `culprit`."""
+    choice = choose("tape", request, y, xs, obstacle=None)
+    return replace(choice, reason=f"as 'taylor' stops at {culprit}")
+
+
+def taylor_obstacle(model, structure, specs, wrt, output, training):
+    """What polynomials cannot be propagated through; `None` if nothing stands in the way."""
+    if training:
+        return "training mode"
+    return taylor.supported(model, structure, specs, wrt, output)
+
+
+def _prices(request, y, xs):
+    """For each possible strategy (number of passes, words)."""
+    rows = _number([(y, request.rows)])
+    columns = _number([(xs[k], indices) for k, indices in request.columns])
+    return {
+        name: price(request, rows, columns) for name, (_, price) in STRATEGIES[request.kind].items()
+    }
 
 
 def _number(selections):
@@ -83,45 +106,29 @@ def _number(selections):
     return None if None in counts else sum(counts)
 
 
-def _choose_jacobian(names, rows, columns):
-    by_rows, by_columns = f"{_count(rows, 'output')}", f"{_count(columns, 'input')}"
-    known = rows is not None and columns is not None
-    forward = known and columns + 1 < rows  # forward mode needs the backward pass once, too
-    name = names[0] if len(names) == 1 else ("forward" if forward else "reverse")
-    compared = f"{by_rows} selected by {by_columns}"
-    if name == "forward":
-        return Choice(name, f"1 forward, 1 backward and {_times(columns)} tangent passes", compared)
-    return Choice(name, f"1 forward and {_times(rows)} backward passes", compared)
-
-
-def _cost(request, rows, columns):
-    kind = request.kind
-    if kind in ("hessian", "hessian_diagonal", "laplacian"):
-        second = None if rows is None or columns is None else rows * columns
-        passes = f"1 forward, {_times(rows)} backward and {_times(second)} second backward passes"
-        return passes, "reverse over reverse, one row of the Hessian at a time"
-    if kind == "partials":
-        _, sources = differentiation_plan(request.terms)
-        counts = [len(order) for order in sources]
-        passes = (
-            f"1 forward pass and, by order, {counts} backward passes for {_count(rows, 'output')}"
+def _allowed(strategy, prices):
+    groups = {"auto": tuple(prices), "tape": TAPE}
+    names = [name for name in prices if name in groups.get(strategy, (strategy,))]
+    if not names:
+        raise ValueError(
+            f"`strategy=` needs one of {('auto', 'tape', *prices)} for this derivative. "
+            f"Received: {strategy!r}. Use 'auto' to let the package choose."
         )
-        return passes, "nested tapes that share every lower derivative"
-    passes = {
-        "jvp": "1 forward, 1 backward and 1 tangent pass",
-        "vjp": "1 forward and 1 backward pass",
-        "hvp": "1 forward, 1 backward and 1 second backward pass",
-    }
-    return passes[kind], "a product needs no matrix"
+    return names
 
 
-def _times(number):
-    return "as many as there are" if number is None else number
+def _reason(best, names, prices):
+    others = [
+        f"{prices[name][0]} by '{name}'"
+        for name in names
+        if name != best and prices[name][0] < math.inf
+    ]
+    if len(names) == 1:
+        return "the only one that was allowed"
+    return f"of {prices[best][0]} passes (against {', '.join(others) or 'none'})"
 
 
-def _count(number, noun):
-    return (
-        f"an unknown number of {noun}s"
-        if number is None
-        else f"{number} {noun}{'s' * (number != 1)}"
-    )
+def solve(choice, target, request):
+    """The value and the derivatives: (y, results)."""
+    strategy, _ = STRATEGIES[request.kind][choice.strategy]
+    return strategy(target, request)

@@ -104,7 +104,7 @@ class DerivativeLayer(keras.layers.Layer):
         masks = masks or [None] * len(flat)
         target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
         request = self.with_vectors(plan, target, vectors)
-        y, results = choose.solve(plan.choice, target, request)
+        y, results = self._solve(plan, target, request)
         batch = ops.shape(y)[0]
         shapes = _flat(self._shapes(plan, y, target.xs))
         results = [
@@ -147,6 +147,16 @@ class DerivativeLayer(keras.layers.Layer):
             return keras.tree.pack_sequence_as(structure, results)
         return results if isinstance(self.wrt, list) or len(results) > 1 else results[0]
 
+    def _solve(self, plan, target, request):
+        try:
+            return choose.solve(plan.choice, target, request)
+        except choose.UnsupportedOperation as error:  # such as masks, which only a call brings
+            if self.strategy != "auto":
+                raise
+            choice = choose.without_taylor(request, plan.y, plan.xs, error.culprit)
+            self._latest = replace(plan, choice=choice)
+            return choose.solve(choice, target, request)
+
     def _finish(self, y, results, inputs):
         packed = self.pack(results, inputs)
         return (y, packed) if self.return_value else packed
@@ -187,10 +197,14 @@ class DerivativeLayer(keras.layers.Layer):
         xs = [specs[position] for position in wrt]
         terms = self.terms(coordinates, wrt)
         request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
-        choice = choose.choose(self.strategy, request, y, xs)
         if not self._plans:
             audit.check(self.model, inputs, specs, wrt, output, self.training)
-            choose.check(choice, self.model, inputs, specs, wrt, output)
+
+        def obstacle():
+            probe = (self.model, inputs, specs, wrt, output, self.training)
+            return audit.eagerly(choose.taylor_obstacle, *probe)
+
+        choice = choose.choose(self.strategy, request, y, xs, obstacle)
         plan = Plan(y, xs, wrt, output, coordinates, request, choice)
         self._shapes(plan, y, xs)  # raises where the shapes do not fit
         return plan

@@ -21,9 +21,9 @@ from keras_derivs.engine.terms import sort_term
 def propagate(target, space, tangents):
     """The chosen output, a polynomial, where x moves by `tangents[k][term]` for each monomial."""
     if target.training:
-        raise UnsupportedOperation("Taylor propagation needs inference mode (`training=False`).")
+        raise _cannot("inference mode (`training=False`)", "training mode")
     if any(mask is not None for mask in target.masks):
-        raise UnsupportedOperation("Taylor propagation needs inputs without masks.")
+        raise _cannot("inputs without masks", "masked inputs")
     inputs = [ops.convert_to_tensor(x) for x in target.inputs]
     for k, moves in tangents.items():
         x = inputs[target.wrt[k]]
@@ -65,6 +65,14 @@ def _probe(random, spec):
 
 def _is_float(spec):
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype))
+
+
+def _cannot(needed, culprit):
+    error = UnsupportedOperation(
+        f"Taylor propagation needs {needed}. Received: {culprit}. Use strategy='auto' or 'tape'."
+    )
+    error.culprit = culprit
+    return error
 
 
 def partials(target, request):
@@ -215,9 +223,7 @@ def _all_columns(x, columns):
     if columns is not None and isinstance(entries, int):
         return columns
     if not isinstance(entries, int):
-        raise UnsupportedOperation(
-            "Taylor propagation needs inputs of known shape to count its directions."
-        )
+        raise _cannot("inputs of known shape, to count its directions", "an unknown shape")
     return np.arange(entries)
 
 

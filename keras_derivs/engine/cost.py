@@ -1,0 +1,96 @@
+"""What each strategy costs: passes through the model, as a number and in words.
+
+One pass is one run through the model's products, forward or backward; a polynomial costs one for
+each of its coefficients. `rows` and `columns` count the selected outputs and inputs; where a
+shape leaves their number open they are `None`, and the number of passes is the least possible.
+"""
+
+import math
+
+from keras_derivs.engine.taylor.polynomial import Space
+from keras_derivs.engine.terms import differentiation_plan, sort_term
+
+MAX_COEFFICIENTS = 64  # with more operations than this makes, graphs compile for minutes
+
+
+def reverse_jacobian(request, rows, columns):
+    return 1 + _least(rows), f"1 forward and {_times(rows)} backward passes"
+
+
+def forward_jacobian(request, rows, columns):
+    words = f"1 forward, 1 backward and {_times(columns)} tangent passes"
+    return 2 + _least(columns), words
+
+
+def reverse_hessian(request, rows, columns):
+    second = None if rows is None or columns is None else rows * columns
+    words = f"1 forward, {_times(rows)} backward and {_times(second)} second backward passes"
+    return _least(rows) * (2 + 2 * _least(columns)), words
+
+
+def reverse_partials(request, rows, columns):
+    """A backward pass through what `order` tapes recorded is 2^order passes through the model."""
+    _, sources = differentiation_plan(request.terms)
+    counts = [len(work) for work in sources]
+    number = 1 + _least(rows) * sum(count * 2**order for order, count in enumerate(counts))
+    outputs = "each output" if rows is None else f"{rows} output{'s' * (rows != 1)}"
+    return number, f"1 forward pass and, by order, {counts} backward passes for {outputs}"
+
+
+def forward_jvp(request, rows, columns):
+    return 3, "1 forward, 1 backward and 1 tangent pass"
+
+
+def reverse_vjp(request, rows, columns):
+    return 2, "1 forward and 1 backward pass"
+
+
+def reverse_hvp(request, rows, columns):
+    return 4, "1 forward, 1 backward and 1 second backward pass"
+
+
+def taylor_jvp(request, rows, columns):
+    return _polynomial(2)
+
+
+def taylor_jacobian(request, rows, columns):
+    return _polynomial(_none_or(columns, lambda d: 1 + d))
+
+
+def taylor_hessian(request, rows, columns):
+    return _unrolled(_none_or(columns, lambda d: 1 + d + d * (d + 1) // 2))
+
+
+def taylor_hessian_diagonal(request, rows, columns):
+    return _polynomial(_none_or(columns, lambda d: 1 + 2 * d))
+
+
+def taylor_laplacian(request, rows, columns):
+    return _polynomial(_none_or(columns, lambda d: 2 + d))
+
+
+def taylor_partials(request, rows, columns):
+    return _unrolled(len(Space([sort_term(term) for term in request.terms]).monomials))
+
+
+def _unrolled(coefficients):
+    """Coefficients that ride in no axis: each is an operation of its own."""
+    number, words = _polynomial(coefficients)
+    return number if number <= MAX_COEFFICIENTS else math.inf, words
+
+
+def _polynomial(coefficients):
+    number = math.inf if coefficients is None else coefficients
+    return number, f"1 forward pass on polynomials of {_times(coefficients)} coefficients"
+
+
+def _none_or(number, function):
+    return None if number is None else function(number)
+
+
+def _least(number):
+    return 1 if number is None else number
+
+
+def _times(number):
+    return "as many as there are" if number is None else number
