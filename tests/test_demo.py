@@ -22,7 +22,7 @@ def run(arguments, folder, capsys):
 
 
 def test_quick_demo(tmp_path, capsys):
-    assert run(["--quick"], tmp_path, capsys) < 0.3
+    assert run(["--quick"], tmp_path, capsys) < 0.4
 
 
 @pytest.mark.slow

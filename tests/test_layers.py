@@ -13,19 +13,21 @@ import keras_derivs as kd
 DTYPES = ("float32", "float64")
 
 
+@pytest.mark.parametrize("strategy", ["auto", "tape"])
 @pytest.mark.parametrize("name", MODELS)
-def test_jacobian_and_hessian_match_central_differences(name):
+def test_jacobian_and_hessian_match_central_differences(name, strategy):
     model, x = build(name, "float64")
     y = model(x)
     out = () if tuple(y.shape[1:]) in ((), (1,)) else tuple(y.shape[1:])
-    close(kd.Jacobian(model)(x), truth.jacobian(truth.predict(model), x), DIFFERENCES[1])
+    jacobian = kd.Jacobian(model, strategy=strategy)(x)
+    close(jacobian, truth.jacobian(truth.predict(model), x), DIFFERENCES[1])
     hessian = truth.hessian(truth.predict(model), x)
     hessian = hessian.reshape(len(x), *out, *x.shape[1:], *x.shape[1:])
-    close(kd.Hessian(model)(x), hessian, DIFFERENCES[2])
+    close(kd.Hessian(model, strategy=strategy)(x), hessian, DIFFERENCES[2])
     size = max(1, int(np.prod(x.shape[1:])))
     square = hessian.reshape(len(x), *out, size, size)
     diagonal = np.diagonal(square, axis1=-2, axis2=-1).reshape(len(x), *out, *x.shape[1:])
-    close(kd.HessianDiagonal(model)(x), diagonal, DIFFERENCES[2])
+    close(kd.HessianDiagonal(model, strategy=strategy)(x), diagonal, DIFFERENCES[2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -42,10 +44,12 @@ def test_strategies_and_chunks_agree(name, dtype, strategy, chunk_size):
 
 
 @pytest.mark.parametrize("name", ["sequential", "scalar", "image", "subclassed", "normalised"])
-@pytest.mark.parametrize("layer", [kd.Hessian, kd.HessianDiagonal])
-def test_chunks_of_second_derivatives_agree(name, layer):
+@pytest.mark.parametrize("layer", [kd.Hessian, kd.HessianDiagonal, kd.Laplacian])
+@pytest.mark.parametrize("strategy", ["auto", "tape"])
+def test_chunks_of_second_derivatives_agree(name, layer, strategy):
     model, x = build(name, "float64")
-    close(layer(model, chunk_size=4)(x), layer(model)(x), EXACT["float64"])
+    chunked = layer(model, chunk_size=4, strategy=strategy)(x)
+    close(chunked, layer(model)(x), EXACT["float64"])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,14 +75,14 @@ TERMS = [(), (0,), (2,), (1, 1), (0, 2), (2, 0), (0, 1, 2), (1, 1, 1)]
 
 
 @pytest.mark.parametrize("name", ["sequential", "scalar", "rank_one", "subclassed", "nested"])
-@pytest.mark.parametrize("chunk_size", [None, 2])
-def test_partials_match_the_full_derivatives(name, chunk_size):
+@pytest.mark.parametrize("strategy, chunk_size", [("auto", None), ("tape", None), ("tape", 2)])
+def test_partials_match_the_full_derivatives(name, strategy, chunk_size):
     model, x = build(name, "float64")
-    found = kd.Partials(model, TERMS, chunk_size=chunk_size)(x)
+    found = kd.Partials(model, TERMS, strategy=strategy, chunk_size=chunk_size)(x)
     y = np.asarray(model(x))
     shape = (*y.shape, 3)
     first = np.reshape(kd.Jacobian(model)(x), shape)
-    second = np.reshape(kd.Hessian(model)(x), (*shape, 3))
+    second = np.reshape(kd.Hessian(model, strategy="tape")(x), (*shape, 3))
     third = truth.jacobian(lambda z: np.reshape(kd.Hessian(model)(z), (*shape, 3)), x)
     by_order = {0: y, 1: first, 2: second, 3: third}
     for term, value in zip(TERMS, found):
@@ -110,12 +114,37 @@ def test_taylor_names_the_operation_it_lacks():
         kd.Jacobian(model, strategy="taylor")
 
 
+def test_auto_takes_the_cheapest_strategy_that_is_possible():
+    model, _ = build("scalar", "float64")
+    recurrent, _ = build("sequence", "float64")
+    assert "'reverse' on the tape" in kd.Gradient(model).explain()
+    assert "'taylor' on polynomials" in kd.Laplacian(model).explain()
+    assert "5 passes (against 8 by 'reverse')" in kd.Laplacian(model).explain()
+    assert "(against too many by 'taylor')" in kd.HessianDiagonal(recurrent).explain()
+    recurrent = keras.Sequential([keras.Input((5, 2)), keras.layers.LSTM(3)])
+    assert "stops at 'lstm" in kd.HessianDiagonal(recurrent).explain()
+    assert "training mode" in kd.Laplacian(model, training=True).explain()
+    wide, _ = build("sequential", "float64", num_outputs=50, num_inputs=20)
+    assert "too many by 'taylor'" in kd.Hessian(wide).explain()
+
+
+def test_auto_returns_to_the_tape_at_a_mask():
+    x, v = points((2, 4, 2)), points((2, 4, 2), seed=1)
+    layer = kd.JVP(keras.layers.GlobalAveragePooling1D())
+    close(layer([x, v]), np.mean(v, axis=1), EXACT["float32"])
+    assert "'taylor'" in layer.explain()
+    masked = keras.ops.convert_to_tensor(x)
+    masked._keras_mask = keras.ops.convert_to_tensor([[True, True, False, False]] * 2)
+    close(layer([masked, v]), np.mean(v[:, :2], axis=1), EXACT["float32"])
+    assert "stops at masked inputs" in layer.explain()
+
+
 SELECTIONS = [
     (None, None), (1, 2), ([2, 0], range(1, 3)), (slice(None, None, 2), [-1]), (-1, slice(1, None)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("strategy", ["auto", "reverse", "forward"])
+@pytest.mark.parametrize("strategy", ["auto", "reverse", "forward", "taylor"])
 @pytest.mark.parametrize("outputs, inputs", SELECTIONS)
 def test_sub_jacobian_is_the_selected_block(outputs, inputs, strategy):
     model, x = build("sequential", "float64", num_outputs=3, num_inputs=4)
@@ -140,7 +169,7 @@ def test_sub_jacobian_selects_each_axis_on_its_own():
 def test_only_what_is_selected_is_computed():
     model, _ = build("sequential", "float32", num_outputs=50, num_inputs=40)
     few_rows = kd.SubJacobian(model, outputs=[1, 2, 3])
-    few_columns = kd.SubJacobian(model, inputs=[4, 5])
+    few_columns = kd.SubJacobian(model, inputs=[4, 5], strategy="tape")
     assert "'reverse'" in few_rows.explain() and "3 backward" in few_rows.explain()
     assert "'forward'" in few_columns.explain() and "2 tangent" in few_columns.explain()
     one, x = tf.function(lambda x: few_rows(x)), tf.zeros((5, 40))

@@ -118,14 +118,13 @@ def _allowed(strategy, prices):
 
 
 def _reason(best, names, prices):
-    others = [
-        f"{prices[name][0]} by '{name}'"
-        for name in names
-        if name != best and prices[name][0] < math.inf
-    ]
     if len(names) == 1:
-        return "the only one that was allowed"
-    return f"of {prices[best][0]} passes (against {', '.join(others) or 'none'})"
+        return "the only one possible"
+    passes = {
+        name: price if price < math.inf else "too many" for name, (price, _) in prices.items()
+    }
+    others = ", ".join(f"{passes[name]} by '{name}'" for name in names if name != best)
+    return f"of {passes[best]} passes (against {others})"
 
 
 def solve(choice, target, request):

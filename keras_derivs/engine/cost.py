@@ -10,7 +10,7 @@ import math
 from keras_derivs.engine.taylor.polynomial import Space
 from keras_derivs.engine.terms import differentiation_plan, sort_term
 
-MAX_COEFFICIENTS = 64  # with more operations than this makes, graphs compile for minutes
+MAX_COEFFICIENTS = 64  # of a Hessian: more of these operations would compile for minutes
 
 
 def reverse_jacobian(request, rows, columns):
@@ -58,7 +58,9 @@ def taylor_jacobian(request, rows, columns):
 
 
 def taylor_hessian(request, rows, columns):
-    return _unrolled(_none_or(columns, lambda d: 1 + d + d * (d + 1) // 2))
+    """Its coefficients ride in no axis: each is an operation of its own."""
+    number, words = _polynomial(_none_or(columns, lambda d: 1 + d + d * (d + 1) // 2))
+    return number if number <= MAX_COEFFICIENTS else math.inf, words
 
 
 def taylor_hessian_diagonal(request, rows, columns):
@@ -70,13 +72,7 @@ def taylor_laplacian(request, rows, columns):
 
 
 def taylor_partials(request, rows, columns):
-    return _unrolled(len(Space([sort_term(term) for term in request.terms]).monomials))
-
-
-def _unrolled(coefficients):
-    """Coefficients that ride in no axis: each is an operation of its own."""
-    number, words = _polynomial(coefficients)
-    return number if number <= MAX_COEFFICIENTS else math.inf, words
+    return _polynomial(len(Space([sort_term(term) for term in request.terms]).monomials))
 
 
 def _polynomial(coefficients):
