@@ -3,9 +3,10 @@
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
+from keras_derivs.layers.laplacian import Laplacian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP
-from keras_derivs.layers.vector_calculus import Curl, Divergence, Laplacian
+from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.symbolic import (
     curl,
     diff,

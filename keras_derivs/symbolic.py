@@ -9,9 +9,10 @@ from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
+from keras_derivs.layers.laplacian import Laplacian, as_lists
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP
-from keras_derivs.layers.vector_calculus import Curl, Divergence, Laplacian
+from keras_derivs.layers.vector_calculus import Curl, Divergence
 
 LAYERS = {
     layer.__name__: layer
@@ -63,12 +64,13 @@ def hessian_diagonal(y, x, component=None, **options):
     return _derive(HessianDiagonal, y, x, component=component, **options)
 
 
-def laplacian(y, x, **options):
-    """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`.
+def laplacian(y, x, weights=None, directions=None, **options):
+    """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`, also for weights and directions.
 
     Arguments as for `gradient`; for a list `x` the sum over all of them.
     """
-    return _derive(Laplacian, y, x, **options)
+    operator = {"weights": as_lists(weights), "directions": as_lists(directions)}
+    return _derive(Laplacian, y, x, **operator, **options)
 
 
 def divergence(y, x, **options):

@@ -26,7 +26,7 @@ STRATEGIES = {
     },
     "laplacian": {
         "taylor": (taylor.laplacian, cost.taylor_laplacian),
-        "reverse": (tape.laplacian, cost.reverse_hessian),
+        "reverse": (tape.laplacian, cost.reverse_laplacian),
     },
     "partials": {
         "taylor": (taylor.partials, cost.taylor_partials),

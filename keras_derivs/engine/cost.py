@@ -28,6 +28,10 @@ def reverse_hessian(request, rows, columns):
     return _least(rows) * (2 + 2 * _least(columns)), words
 
 
+def reverse_laplacian(request, rows, columns):
+    return reverse_hessian(request, rows, _directions(request, columns))
+
+
 def reverse_partials(request, rows, columns):
     """A backward pass through what `order` tapes recorded is 2^order passes through the model."""
     _, sources = differentiation_plan(request.terms)
@@ -68,7 +72,7 @@ def taylor_hessian_diagonal(request, rows, columns):
 
 
 def taylor_laplacian(request, rows, columns):
-    return _polynomial(_none_or(columns, lambda d: 2 + d))
+    return _polynomial(_none_or(_directions(request, columns), lambda d: 2 + d))
 
 
 def taylor_partials(request, rows, columns):
@@ -78,6 +82,10 @@ def taylor_partials(request, rows, columns):
 def _polynomial(coefficients):
     number = math.inf if coefficients is None else coefficients
     return number, f"1 forward pass on polynomials of {_times(coefficients)} coefficients"
+
+
+def _directions(request, columns):
+    return columns if request.directions is None else request.directions.shape[0]
 
 
 def _none_or(number, function):

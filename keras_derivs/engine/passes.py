@@ -76,6 +76,33 @@ def hessian_rows(target, k, index):
     return y, rows
 
 
+def curvatures(target, index, moves):
+    """y, and for each (output, direction) its second derivative along the direction, [(B,)].
+
+    `moves` has for each x what the directions change in it, (directions, entries).
+    """
+    outputs = [index[0][0]] if len(index) == 1 else sorted({row for row, _ in index})
+    with watch(target.xs, persistent=len(index) > 1) as tape:
+        y, first = gradients(target, [(row,) for row in outputs])
+    results = []
+    for row, direction in index:
+        along = [_along(x, move, direction) for x, move in zip(target.xs, moves)]
+        slopes = first[0 if len(outputs) == 1 else outputs.index(row)]
+        second = pull_back(tape, slopes, target.xs, along, order=2)
+        products = [tf.reduce_sum(flatten(g * v), axis=1) for g, v in zip(second, along)]
+        results.append([sum(products)])
+    return y, results
+
+
+def _along(x, move, direction):
+    """The chosen direction beside every sample."""
+    if isinstance(direction, int):
+        move = tf.broadcast_to(move[direction], tf.shape(flatten(x)))
+    else:
+        move = tf.gather(move, direction)
+    return tf.reshape(move, tf.shape(x))
+
+
 def push_forward(target):
     """y, and the function that takes tangents of some of the xs to the tangent of y."""
     with watch(target.xs) as backward:

@@ -75,9 +75,40 @@ def hessian_diagonal(target, request):
 
 
 def laplacian(target, request):
-    """The sum of the diagonals, of y's shape."""
+    """The weighted sum of the second derivatives along the directions, of y's shape."""
+    if request.directions is not None:
+        return _along_directions(target, request)
     y, diagonals = hessian_diagonal(target, request)
-    return y, [sum(tf.reduce_sum(diagonal, axis=-1) for diagonal in diagonals)]
+    return y, [_weighted(tf.concat(diagonals, axis=-1), request.weights)]
+
+
+def _along_directions(target, request):
+    moves = _moves(target, request)
+
+    def evaluate(copies, index):
+        return passes.curvatures(copies, index, moves)
+
+    rows, directions = _rows(target, request), np.arange(request.directions.shape[0])
+    y, (curvatures,) = passes.each(target, _pairs(rows, directions), evaluate, request.chunk_size)
+    return y, [_weighted(_split(curvatures, rows, directions), request.weights)]
+
+
+def _moves(target, request):
+    """For each x, what the directions change in it: (directions, entries)."""
+    moves, start = [0.0] * len(target.xs), 0
+    for k, columns in request.columns:
+        x = target.xs[k]
+        columns = _columns(target, k, columns)
+        part = tf.cast(request.directions[:, start : start + len(columns)], x.dtype)
+        start += len(columns)
+        moves[k] += tf.matmul(part, tf.one_hot(columns, size(x), dtype=x.dtype))
+    return moves
+
+
+def _weighted(values, weights):
+    return tf.reduce_sum(
+        values if weights is None else values * tf.cast(weights, values.dtype), axis=-1
+    )
 
 
 def partials(target, request):

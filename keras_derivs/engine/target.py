@@ -54,7 +54,9 @@ class Request:
 
     `rows` are the flat indices of the outputs and `columns` pairs (number of x, flat index)
     of the inputs that are asked for; `None` means all of them. `terms` are tuples of such
-    pairs, `vectors` what a product multiplies with.
+    pairs, `vectors` what a product multiplies with. `directions` has a row for each direction
+    and a column for each entry selected by `columns`; it takes their place in a sum of second
+    derivatives, and `weights` are its coefficients.
     """
 
     kind: str
@@ -62,6 +64,8 @@ class Request:
     columns: Any = None
     terms: tuple = ()
     vectors: tuple = ()
+    directions: Any = None
+    weights: Any = None
     chunk_size: int | None = None
 
 

@@ -32,14 +32,15 @@ def check_strategy(strategy):
     return strategy
 
 
-def check_chunk_size(chunk_size):
-    whole = isinstance(chunk_size, numbers.Integral) and not isinstance(chunk_size, bool)
-    if chunk_size is not None and not (whole and chunk_size > 0):
+def check_count(count, name):
+    """A positive number of things, or `None`."""
+    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+    if count is not None and not (whole and count > 0):
         raise ValueError(
-            f"`chunk_size=` needs a positive integer, the number of derivatives computed at once, "
-            f"or None. Received: {chunk_size!r}. Leave it out for the fastest setting."
+            f"`{name}=` needs a positive integer or None. Received: {count!r}. Leave it out for "
+            f"the exact result in the fastest setting."
         )
-    return None if chunk_size is None else int(chunk_size)
+    return None if count is None else int(count)
 
 
 def check_choice(choice, name):

@@ -57,7 +57,7 @@ class DerivativeLayer(keras.layers.Layer):
         self.wrt = arguments.check_wrt(wrt)
         self.chosen_output = arguments.check_choice(output, "output")
         self.strategy = arguments.check_strategy(strategy)
-        self.chunk_size = arguments.check_chunk_size(chunk_size)
+        self.chunk_size = arguments.check_count(chunk_size, "chunk_size")
         self.return_value = bool(return_value)
         self.training = bool(training)
         self.supports_masking = True  # a mask goes into the model and ends there
@@ -133,8 +133,12 @@ class DerivativeLayer(keras.layers.Layer):
         """The partial derivatives asked for, as tuples of (number of x, entry)."""
         return ()
 
+    def complete(self, request, xs):
+        """The request, with the directions of a sum; `xs` are the specs of its columns."""
+        return request
+
     def with_vectors(self, plan, target, vectors):
-        """The request, completed by the vectors of a product."""
+        """The request, completed by what a call brings: the vectors of a product."""
         return plan.request
 
     def select(self, plan, results):
@@ -197,6 +201,7 @@ class DerivativeLayer(keras.layers.Layer):
         xs = [specs[position] for position in wrt]
         terms = self.terms(coordinates, wrt)
         request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
+        request = self.complete(request, [xs[k] for k, _ in columns])
         if not self._plans:
             audit.check(self.model, inputs, specs, wrt, output, self.training)
 

@@ -3,51 +3,6 @@ from keras import ops
 from keras_derivs.layers.base import DerivativeLayer, register
 
 
-@register
-class Laplacian(DerivativeLayer):
-    """The Laplacian of every output, without the Hessian.
-
-    sum_j d2y/dx_j^2 per sample, in units of [y]/[x]^2.
-
-    Args:
-        model: A `keras.Model` or layer.
-        wrt: Name or position of the input to differentiate with respect to, or a list of those,
-            summed over all. Every input by default.
-        output: Name or position of the output, for a model with several.
-        **kwargs: As for `Gradient`.
-
-    Input shape:
-        That of the model.
-
-    Output shape:
-        That of the output.
-
-    Raises:
-        ValueError: The output does not depend on the input, or rows of the batch depend on each
-            other.
-        TypeError: `model` is not a layer, or the input is not of a float dtype.
-
-    Example:
-
-    >>> import keras, keras_derivs as kd, numpy as np
-    >>> norm = keras.layers.Lambda(lambda x: keras.ops.sum(x * x, axis=-1, keepdims=True))
-    >>> float(kd.Laplacian(keras.Sequential([keras.Input((3,)), norm]))(np.ones((1, 3)))[0, 0])
-    6.0
-    """
-
-    kind = "laplacian"
-
-    def __init__(self, model, wrt=None, output=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
-        self.check()
-
-    def shapes(self, rows, columns):
-        return [rows]
-
-    def pack(self, results, structure):
-        return results[0]
-
-
 class _OfField(DerivativeLayer):
     """Abstract: made of the Jacobian of a vector field, as many outputs as inputs."""
 

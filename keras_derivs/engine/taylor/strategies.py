@@ -146,42 +146,51 @@ def _rows_by_columns(c, rows):
     return c if rows is None else ops.take(c, rows, axis=1)
 
 
-def laplacian(target, request, weights=None, directions=None):
-    """sum_d w_d d2y/dv_d^2 along directions v_d of the selected columns, of y's shape.
+def laplacian(target, request):
+    """sum_d w_d d2y/dv_d^2 along the directions v_d, of y's shape.
 
-    `directions` has a row for each v_d and a column for each selected entry, in the order of
-    `request.columns`; without it every entry is a direction. Weights are one if not given: the
-    Laplacian. An operator sum_ij a_ij d2y/dx_i dx_j has the eigenvectors of a for directions and
-    its eigenvalues for weights. Each chunk of directions computes the model's value anew.
+    Every selected entry of x is a direction unless others are given, and weights are one. Each
+    chunk of directions computes the model's value anew.
     """
-    places = [(k, _places(target.xs[k], columns)) for k, columns in request.columns]
-    count = sum(len(rows) for _, rows in places)
-    directions = np.eye(count) if directions is None else directions
-    count = directions.shape[0]
-    weights = np.ones(count) if weights is None else np.asarray(weights, "float64")
+    selected = [(k, _all_columns(target.xs[k], columns)) for k, columns in request.columns]
+    count = sum(len(columns) for _, columns in selected)
+    count = count if request.directions is None else request.directions.shape[0]
+    weights = np.ones(count) if request.weights is None else request.weights
     results, chunk_size = [], request.chunk_size or count
     for start in range(0, count, chunk_size):
-        chunk = slice(start, start + chunk_size)
-        moves = _moves(target, places, directions[chunk])
-        y, result = _collapsed(target, moves, weights[chunk])
+        chunk = range(start, min(start + chunk_size, count))
+        moves = _moves(target, selected, request.directions, chunk)
+        y, result = _collapsed(target, moves, weights[chunk.start : chunk.stop])
         results.append(result)
     return y, [sum(results[1:], start=results[0])]
 
 
-def _moves(target, places, directions):
-    """For each x, what the directions change in it: (D, 1, *shape)."""
+def _moves(target, selected, directions, chunk):
+    """For each x, what the directions of a chunk change in it: (D, 1, *shape)."""
     moves, start = {}, 0
-    for k, rows in places:
-        part, start = directions[:, start : start + len(rows)], start + len(rows)
+    for k, columns in selected:
+        x = target.xs[k]
+        if directions is None:
+            part = (np.arange(len(columns)) + start == np.asarray(chunk)[:, None]) * 1.0
+        else:
+            part = directions[chunk.start : chunk.stop, start : start + len(columns)]
+        start += len(columns)
         if isinstance(part, np.ndarray) and not part.any():
             continue
-        x = target.xs[k]
-        move = ops.matmul(
-            ops.convert_to_tensor(part, x.dtype), ops.convert_to_tensor(rows, x.dtype)
-        )
-        move = ops.reshape(move, (part.shape[0], 1, *x.shape[1:]))
+        move = _at_columns(part, columns, size(x))
+        move = ops.reshape(ops.cast(move, x.dtype), (len(chunk), 1, *x.shape[1:]))
         moves[k] = moves[k] + move if k in moves else move
     return moves
+
+
+def _at_columns(part, columns, entries):
+    """Spread (D, columns) to (D, entries): zero where nothing is selected."""
+    if np.array_equal(columns, np.arange(entries)):
+        return part
+    places = np.eye(entries)[np.asarray(columns)]
+    if isinstance(part, np.ndarray):
+        return part @ places
+    return ops.matmul(part, ops.convert_to_tensor(places, part.dtype))
 
 
 def _collapsed(target, moves, weights):

@@ -1,0 +1,173 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_derivs.layers import arguments
+from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.operators import operator
+
+
+@register
+class Laplacian(DerivativeLayer):
+    """The Laplacian of every output, or another second-order operator, without the Hessian.
+
+    sum_j d2y/dx_j^2 per sample, in units of [y]/[x]^2. With `weights=` a vector w,
+    sum_j w_j d2y/dx_j^2; with a matrix a, sum_jk a_jk d2y/dx_j dx_k; with `directions=` v,
+    sum_k w_k d2y/dv_k^2, where d/dv is the derivative v·d/dx. Coefficients are constants.
+
+    With `num_samples=` n it is a random estimate for inputs of thousands of dimensions, from the
+    curvatures along n directions instead of all: unbiased, with a standard deviation of
+    sqrt(2/n) times the root of the sum of the squared off-diagonal entries of the Hessian. All
+    samples of a batch share the directions; every call draws new ones. The square of an estimate
+    is not an unbiased estimate of the square.
+
+    Args:
+        model: A `keras.Model` or layer.
+        wrt: Name or position of the input to differentiate with respect to, or a list of those,
+            summed over all. Every input by default.
+        output: Name or position of the output, for a model with several.
+        weights: The coefficients: a number for each entry of the inputs, `(d,)`; a matrix
+            `(d, d)`, of which the symmetric part counts; or a number for each direction.
+        directions: Vectors to differentiate along, `(directions, d)`.
+        num_samples: Estimate from as many random directions; exact by default.
+        seed: Seed of the random directions.
+        **kwargs: As for `Gradient`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        That of the output.
+
+    Raises:
+        ValueError: The output does not depend on the input, or rows of the batch depend on each
+            other, or weights or directions do not fit the inputs.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> norm = keras.layers.Lambda(lambda x: keras.ops.sum(x * x, axis=-1, keepdims=True))
+    >>> model = keras.Sequential([keras.Input((3,)), norm])
+    >>> float(kd.Laplacian(model)(np.ones((1, 3)))[0, 0])
+    6.0
+    >>> float(kd.Laplacian(model, weights=[1, 0, -3])(np.ones((1, 3)))[0, 0])
+    -4.0
+
+    Reference:
+        Hutchinson, "A stochastic estimator of the trace of the influence matrix" (1989); Dangel
+        et al., "Collapsing Taylor Mode Automatic Differentiation" (2025).
+    """
+
+    kind = "laplacian"
+
+    def __init__(
+        self,
+        model,
+        wrt=None,
+        output=None,
+        weights=None,
+        directions=None,
+        num_samples=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(model, wrt, output, **kwargs)
+        self.coefficients, self.directions = as_lists(weights), as_lists(directions)
+        self.operator = operator(weights, directions)
+        self.num_samples = arguments.check_count(num_samples, "num_samples")
+        self.seed = seed
+        self.random = None if num_samples is None else keras.random.SeedGenerator(seed)
+        self.check()
+
+    def shapes(self, rows, columns):
+        return [rows]
+
+    def pack(self, results, structure):
+        return results[0]
+
+    def complete(self, request, xs):
+        if self.random is None and self.operator.num_inputs is None:
+            return request
+        request = replace(request, columns=_every_entry(request.columns, xs))
+        num_inputs = self._count(request, xs)
+        if self.random is not None:
+            signs = self._signs(num_inputs)
+            placeholder = np.broadcast_to(0.0, (len(signs), num_inputs))
+            return replace(request, directions=placeholder, weights=signs / self.num_samples)
+        if self.operator.directions is not None:
+            directions, weights = self.operator.directions, self.operator.weights
+            return replace(request, directions=directions, weights=weights)
+        return _weighted_entries(request, self.operator.weights)
+
+    def with_vectors(self, plan, target, vectors):
+        if self.random is None:
+            return plan.request
+        num_inputs = plan.request.directions.shape[1]
+        drawn = [
+            self._draw(factor, plan.xs[0].dtype)
+            for factor in self.operator.factors(num_inputs)
+            if len(factor)
+        ]
+        return replace(plan.request, directions=ops.concatenate(drawn, axis=0))
+
+    def explain(self):
+        estimate = f"; an estimate from {self.num_samples} random directions"
+        return super().explain() + (estimate if self.num_samples else "")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weights": self.coefficients,
+            "directions": self.directions,
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+        }
+
+    def _count(self, request, xs):
+        counts = [None if columns is None else len(columns) for _, columns in request.columns]
+        expected = self.operator.num_inputs
+        if None in counts or expected not in (None, sum(counts)):
+            raise ValueError(
+                f"'{self.name}' needs weights and directions for as many entries as the inputs "
+                f"have. Received: {expected} for inputs of shape {[tuple(x.shape) for x in xs]}. "
+                f"Give one number for each entry, or choose inputs with `wrt=`."
+            )
+        return sum(counts)
+
+    def _signs(self, num_inputs):
+        """One for each random direction: of the positive part of the operator, the negative."""
+        parts = zip(self.operator.factors(num_inputs), (1.0, -1.0))
+        return np.concatenate([np.full(self.num_samples * bool(len(p)), sign) for p, sign in parts])
+
+    def _draw(self, factor, dtype):
+        """Random directions v with the mean of vv' equal to P'P (Hutchinson's are signs)."""
+        shape = (self.num_samples, len(factor))
+        signs = keras.random.randint(shape, 0, 2, seed=self.random)
+        signs = ops.cast(2 * signs - 1, dtype)
+        if self.operator.num_inputs is None:
+            return signs
+        return ops.matmul(signs, ops.convert_to_tensor(factor, dtype))
+
+
+def _every_entry(columns, xs):
+    every = [arguments.every_entry(x.shape[1:]) for x in xs]
+    return [(k, all_ if given is None else given) for (k, given), all_ in zip(columns, every)]
+
+
+def _weighted_entries(request, weights):
+    """The request for the entries whose weight is not zero."""
+    columns, start = [], 0
+    for k, entries in request.columns:
+        kept = weights[start : start + len(entries)] != 0
+        start += len(entries)
+        columns.append((k, np.asarray(entries)[kept]))
+    columns = [(k, entries) for k, entries in columns if len(entries)]
+    return replace(request, columns=columns, weights=weights[weights != 0])
+
+
+def as_lists(values):
+    """Numbers as a config takes them."""
+    return values if values is None else np.asarray(values).tolist()
