@@ -121,12 +121,19 @@ def position_of(choice, names, name, model):
 
 
 def check_dense(tensor, owner):
-    flags = getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)
-    if flags or type(tensor).__name__ in ("SparseTensor", "RaggedTensor"):
+    if _declared_sparse(tensor) or type(tensor).__name__ in ("SparseTensor", "RaggedTensor"):
         raise TypeError(
             f"'{owner}' needs dense inputs. Received: a sparse or ragged tensor of shape "
             f"{tuple(tensor.shape)}. Convert it to a dense one."
         )
+
+
+def _declared_sparse(tensor):
+    """Of an input: Keras marks what operations return too, wrongly for a number times a tensor."""
+    history = getattr(tensor, "_keras_history", None)
+    if history is not None and not isinstance(history.operation, keras.layers.InputLayer):
+        return False
+    return getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)
 
 
 def check_differentiable(tensor, role, name, owner):
