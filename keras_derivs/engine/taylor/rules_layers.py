@@ -45,7 +45,8 @@ def dot_product_attention(operation, query, key, value, bias=None, mask=None, sc
         raise unsupported(operation, "caps its logits or groups its heads")
     size = key.shape[-1]
     scores = _einsum("btnh,bsnh->bnts", query, key)
-    scores = scores * (size**-0.5 if scale is None else scale)
+    scale = 1 / ops.sqrt(ops.cast(size, "float32")) if scale is None else scale
+    scores = scores * ops.cast(scale, scores.dtype)  # rounded to float32, as Keras does
     scores = scores if bias is None else plus(scores, ops.convert_to_tensor(bias, scores.dtype))
     scores = _masked(scores, mask, operation.is_causal)
     weights = softmax(scores, -1) if isinstance(scores, Polynomial) else ops.softmax(scores)
