@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 from keras.src.backend.common.global_state import get_global_attribute
 
+SLICING = ("GetItem", "Slice", "Split", "Take", "Unstack")  # the names of Keras operations
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -165,14 +167,20 @@ def _source(x, y):
         chain.append(needs(node)[0])
     for child, root in reversed(list(itertools.pairwise(chain))):
         if depends(y, root, blocked=(child,)):
-            indices = _selected(chain[: chain.index(root) + 1])
-            if indices is not None and not (reached and _sizes_agree(x, root)):
+            steps = chain[: chain.index(root) + 1]
+            indices, apart = _selected(steps), reached and not _is_slice(steps)
+            if indices is not None and not (apart and _sizes_agree(x, root)):
                 return root, indices
     return x, None
 
 
 def _may_select(node):
     return len(needs(node)) == 1 and not getattr(node.operation, "weights", None)
+
+
+def _is_slice(chain):
+    """Whether a step slices, be it all there is (`x[:, 0:1]` of one column), not reshapes."""
+    return any(type(producer(x).operation).__name__ in SLICING for x in chain[:-1])
 
 
 def _sizes_agree(x, root):
