@@ -105,13 +105,17 @@ class DerivativeLayer(keras.layers.Layer):
         target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
         request = self.with_vectors(plan, target, vectors)
         y, results = self._solve(plan, target, request)
+        return self.arrange(plan, target, y, results)
+
+    def arrange(self, plan, target, y, results):
+        """What the layer returns, from an engine's value and results."""
         batch = ops.shape(y)[0]
         shapes = _flat(self._shapes(plan, y, target.xs))
         results = [
             ops.reshape(result, (batch, *shape))
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
-        return self._finish(y, results, inputs)
+        return self._finish(y, results, target.structure)
 
     def rows(self, shape):
         """The selected entries of an output of this per-sample shape, and their shape."""

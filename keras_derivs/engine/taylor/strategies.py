@@ -3,14 +3,14 @@
 Every strategy takes `(target, request)` and returns `(y, results)`, like those of the tape.
 """
 
-import itertools
+from dataclasses import replace
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine import exact
-from keras_derivs.engine.target import Target, flatten, size
+from keras_derivs.engine import exact, together
+from keras_derivs.engine.target import Target, size
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
 from keras_derivs.engine.taylor.propagate import apply
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
@@ -73,6 +73,10 @@ def _cannot(needed, culprit):
     )
     error.culprit = culprit
     return error
+
+
+def _unknown_shape():
+    return _cannot("inputs of known shape, to count its directions", "an unknown shape")
 
 
 def partials(target, request):
@@ -202,29 +206,12 @@ def _collapsed(target, moves, weights):
 
 def hessian(target, request):
     """For each pair of entries of x, (B, rows, columns, columns)."""
-    entries = [
-        [(k, int(index)) for index in _all_columns(target.xs[k], columns)]
-        for k, columns in request.columns
-    ]
-    flat = [entry for block in entries for entry in block]
-    terms = [sort_term(pair) for pair in itertools.combinations_with_replacement(flat, 2)]
-    space, tangents = Space(terms), {}
-    for k, index in sorted(set(flat)):
-        tangents.setdefault(k, {})[((k, index),)] = one_hot(target.xs[k], [index])[0]
-    y = propagate(target, space, tangents)
-    table = spread(y).table
-    found = {term: _select(_derivative(table, term, y.value), request.rows) for term in terms}
-    return y.value, [[_block(found, a, b) for b in entries] for a in entries]
-
-
-def _select(derivative, rows):
-    flat = flatten(derivative)
-    return flat if rows is None else ops.take(flat, rows, axis=1)
-
-
-def _block(found, first, second):
-    rows = [[found[sort_term((a, b))] for b in second] for a in first]
-    return ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)
+    terms = together.terms(request, target.xs)
+    if terms is None:
+        raise _unknown_shape()
+    y, values = partials(target, replace(request, terms=terms))
+    found = dict(zip(terms, values))
+    return y, together.assemble(request, target.xs, found.get)
 
 
 def _all_columns(x, columns):
@@ -232,7 +219,7 @@ def _all_columns(x, columns):
     if columns is not None and isinstance(entries, int):
         return columns
     if not isinstance(entries, int):
-        raise _cannot("inputs of known shape, to count its directions", "an unknown shape")
+        raise _unknown_shape()
     return np.arange(entries)
 
 
