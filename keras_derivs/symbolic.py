@@ -1,11 +1,9 @@
 """Derivatives between two symbolic tensors of a Keras graph."""
 
-import re
-
 import keras
 
 from keras_derivs import graph
-from keras_derivs.layers.base import register
+from keras_derivs.between import Between, check_symbolic, snake_case
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
@@ -13,14 +11,6 @@ from keras_derivs.layers.laplacian import Laplacian, as_lists
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
-
-LAYERS = {
-    layer.__name__: layer
-    for layer in (
-        Gradient, Jacobian, SubJacobian, Hessian, HessianDiagonal, Laplacian, Divergence, Curl,
-        Partials, JVP, VJP, HVP,
-    )
-}  # fmt: skip
 
 
 def gradient(y, x, component=None, **options):
@@ -143,7 +133,7 @@ def _check_terms(terms):
                 f"Write partials(u, (t,), (x, x))."
             )
         for x in term:
-            _check_symbolic(x, "partials")
+            check_symbolic(x, "partials")
             if any(n != 1 for n in x.shape[1:]):
                 raise ValueError(
                     f"A coordinate needs to be one number per sample. Received: "
@@ -156,9 +146,9 @@ def _derive(layer, y, x, v=(), name=None, **options):
     """Put a derivative layer between `y` and `x` into their graph."""
     wrt = list(x) if isinstance(x, (list, tuple)) else [x]
     vectors = list(v) if isinstance(v, (list, tuple)) else [v]
-    function = _snake_case(layer)
+    function = snake_case(layer)
     for tensor in (y, *wrt, *vectors):
-        _check_symbolic(tensor, function)
+        check_symbolic(tensor, function)
     between = Between(
         layer.__name__,
         options,
@@ -168,120 +158,3 @@ def _derive(layer, y, x, v=(), name=None, **options):
         name=name or f"{function}_{keras.backend.get_uid(function)}",
     )
     return between([y, *wrt, *between.cut(y, wrt), *vectors])
-
-
-def _snake_case(layer):
-    if layer.__name__.isupper():
-        return layer.__name__.lower()
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", layer.__name__).lower()
-
-
-def _check_symbolic(tensor, function):
-    if not keras.backend.is_keras_tensor(tensor) or not hasattr(tensor, "_keras_history"):
-        layers = {_snake_case(layer): name for name, layer in LAYERS.items()}
-        shape = getattr(tensor, "shape", None)
-        received = f"{type(tensor).__name__}" + (
-            "" if shape is None else f" of shape {tuple(shape)}"
-        )
-        raise TypeError(
-            f"`{function}` needs symbolic tensors of a Keras graph, made from `keras.Input`. "
-            f"Received: {received}. For numbers, or inside a layer's `call`, wrap the model: "
-            f"`{layers.get(function, 'Partials')}(model)(x)`."
-        )
-
-
-@register
-class Between(keras.layers.Layer):
-    """A derivative layer between two symbolic tensors of a graph.
-
-    Called on `[y, *wrt, *sources, *vectors]`: `y` and `wrt` say where to cut the graph, the
-    sources are what the cut computes with. It is cut anew wherever the layer is put into a
-    graph, also by loading or cloning, so that it shares the layers of that very graph.
-
-    Args:
-        derivative: The name of a derivative layer, such as `"Gradient"`.
-        options: The arguments of that layer.
-        num_wrt: The number of tensors to differentiate with respect to.
-        num_vectors: The number of vectors of a product.
-        listed: Whether the result is a list, one item for each of `wrt`.
-        **kwargs: `name` and the like, for `keras.layers.Layer`.
-
-    Output shape:
-        That of the derivative layer.
-    """
-
-    def __init__(self, derivative, options, num_wrt, num_vectors=0, listed=False, **kwargs):
-        super().__init__(**{**kwargs, "autocast": False})
-        if derivative not in LAYERS:
-            raise ValueError(
-                f"`derivative=` needs one of {list(LAYERS)}. Received: {derivative!r}. Use the "
-                f"functions of `keras_derivs`, which make this layer."
-            )
-        self.kind, self.options = derivative, dict(options)
-        self.num_wrt, self.num_vectors, self.listed = int(num_wrt), int(num_vectors), bool(listed)
-        self.num_structural = 1 + self.num_wrt  # see graph.needs
-        self.supports_masking = True  # a mask goes into the sub-graph and ends there
-        self.derivative = None
-
-    def cut(self, y, wrt):
-        """Make the derivative layer of the sub-graph from `wrt` to `y`; return its sources."""
-        sub_graph, coordinates = graph.cut(y, wrt)
-        chosen = coordinates if self.listed or self.kind == "Partials" else coordinates[0]
-        self.derivative = LAYERS[self.kind](sub_graph, wrt=chosen, **self.options)
-        return sub_graph.inputs
-
-    def build(self, input_shape=None):
-        self.built = True
-
-    def build_from_config(self, config):
-        """Nothing: the sub-graph comes with the loaded graph."""
-
-    def __call__(self, inputs, **kwargs):
-        if self.derivative is None:
-            self._cut_again(list(inputs))
-        return super().__call__(inputs, **kwargs)
-
-    def compute_output_spec(self, inputs):
-        return self.derivative.compute_output_spec(self._arguments(inputs))
-
-    def call(self, inputs):
-        return self.derivative(self._arguments(inputs))
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
-
-    def explain(self):
-        """Which strategy computes this derivative, why, and how many passes it costs."""
-        return self.derivative.explain()
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "derivative": self.kind,
-            "options": self.options,
-            "num_wrt": self.num_wrt,
-            "num_vectors": self.num_vectors,
-            "listed": self.listed,
-        }
-
-    def _arguments(self, inputs):
-        """What the derivative layer is called on."""
-        tensors = list(inputs)[self.num_structural :]
-        if not self.num_vectors:
-            return tensors
-        return [tensors[: -self.num_vectors], tensors[-self.num_vectors :]]
-
-    def _cut_again(self, inputs):
-        for tensor in inputs:
-            _check_symbolic(tensor, self.name)
-        y, *wrt = inputs[: self.num_structural]
-        given = inputs[self.num_structural : len(inputs) - self.num_vectors]
-        found = self.cut(y, wrt)
-        if [id(tensor) for tensor in found] != [id(tensor) for tensor in given]:
-            self.derivative = None
-            raise ValueError(
-                f"'{self.name}' needs the graph it was made for. Received: sources "
-                f"{[graph.describe(x) for x in given]} instead of "
-                f"{[graph.describe(x) for x in found]}. Make the derivative anew with "
-                f"`{_snake_case(LAYERS[self.kind])}`."
-            )
