@@ -1,5 +1,6 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
+from keras_derivs.fuse import fuse
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
@@ -40,6 +41,7 @@ __all__ = [
     "curl",
     "diff",
     "divergence",
+    "fuse",
     "gradient",
     "hessian",
     "hessian_diagonal",

@@ -162,16 +162,22 @@ def _source(x, y):
     `t, x = tx[:, :1], tx[:, 1:]; u = net(tx)`. Every such way counts.
     """
     reached = depends(y, x)
-    chain = [x]
-    while (node := producer(chain[-1])) is not None and _may_select(node):
-        chain.append(needs(node)[0])
+    chain = selections(x)
     for child, root in reversed(list(itertools.pairwise(chain))):
         if depends(y, root, blocked=(child,)):
             steps = chain[: chain.index(root) + 1]
-            indices, apart = _selected(steps), reached and not _is_slice(steps)
+            indices, apart = selected(steps), reached and not _is_slice(steps)
             if indices is not None and not (apart and _sizes_agree(x, root)):
                 return root, indices
     return x, None
+
+
+def selections(x, ends=lambda node: False):
+    """`x`, what it may be selected from, what that may be selected from, …"""
+    chain = [x]
+    while (node := producer(chain[-1])) is not None and _may_select(node) and not ends(node):
+        chain.append(needs(node)[0])
+    return chain
 
 
 def _may_select(node):
@@ -191,7 +197,7 @@ def _known(tensor, unknown=3):
     return [unknown if size is None else size for size in tensor.shape[1:]]
 
 
-def _selected(chain):
+def selected(chain):
     """The indices of `chain[0]` in `chain[-1]` if every step only selects, else `None`.
 
     Found by running the steps on numbers that are all different; their negatives and a
@@ -244,18 +250,20 @@ def used_elsewhere(model):
     layers = [model, *model._flatten_layers(include_self=False)]
     inside = set()
     for layer in layers:
-        inside.update(_nodes_of(layer))
-        inside.update(_nodes_of(getattr(layer, "_functional", None)))
+        inside.update(nodes_of(layer))
+        inside.update(nodes_of(getattr(layer, "_functional", None)))
     return any(
         node not in inside for layer in layers if layer.weights for node in layer._inbound_nodes
     )
 
 
-def _nodes_of(model):
+def nodes_of(model):
+    """The nodes of a functional model or sub-graph in the order of computation."""
     if isinstance(model, SubGraph):
         return model.nodes
     by_depth = getattr(model, "_nodes_by_depth", None) or {}
-    return itertools.chain.from_iterable(by_depth.values())
+    depths = sorted(by_depth, reverse=True)
+    return [node for depth in depths for node in by_depth[depth] if not node.is_input]
 
 
 def serialize(model):

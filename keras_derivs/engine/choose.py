@@ -76,6 +76,12 @@ def choose(strategy, request, y, xs, obstacle):
     return without_taylor(request, y, xs, culprit)
 
 
+def passes(strategy, request, y, xs):
+    """The least passes that a request costs."""
+    prices = _prices(request, y, xs)
+    return min(prices[name][0] for name in _allowed(strategy, prices))
+
+
 def without_taylor(request, y, xs, culprit):
     """The `Choice` of a tape where polynomials stop at `culprit`."""
     choice = choose("tape", request, y, xs, obstacle=None)

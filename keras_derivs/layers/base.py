@@ -243,6 +243,11 @@ class DerivativeLayer(keras.layers.Layer):
         position = arguments.position_of(self.chosen_output or 0, names, "output", self.model)
         return position, flat[position]
 
+    @property
+    def plan(self):
+        """What was asked and chosen for the inputs it met last; `None` before."""
+        return self._latest
+
     def explain(self):
         """Which strategy computes this derivative, why, and how many passes it costs."""
         if self._latest is None:

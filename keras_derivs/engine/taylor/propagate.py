@@ -11,7 +11,7 @@ from keras.src.models.sequential import Sequential
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import UnsupportedOperation, find, polynomials, unsupported
-from keras_derivs.graph import SubGraph
+from keras_derivs.graph import SubGraph, nodes_of
 
 
 def apply(operation, *args, **kwargs):
@@ -90,7 +90,7 @@ def _apply_model(model, inputs):
     if len(flat) != len(model.inputs):
         raise unsupported(model, f"needs {len(model.inputs)} inputs and got {len(flat)}")
     flat = [_standardize(model, x, spec) for x, spec in zip(flat, model.inputs)]
-    outputs = run_nodes(_nodes(model), model.inputs, flat, model.outputs)
+    outputs = run_nodes(nodes_of(model), model.inputs, flat, model.outputs)
     return keras.tree.pack_sequence_as(_structure(model), outputs)
 
 
@@ -102,14 +102,6 @@ def _standardize(model, x, spec):
 
 def _structure(model):
     return model.outputs[0] if isinstance(model, SubGraph) else model._outputs_struct
-
-
-def _nodes(model):
-    """The nodes of a model in the order of computation."""
-    if isinstance(model, SubGraph):
-        return model.nodes
-    return [node for depth in sorted(model._nodes_by_depth, reverse=True)
-            for node in model._nodes_by_depth[depth] if not node.is_input]  # fmt: skip
 
 
 def run_nodes(nodes, inputs, values, outputs):

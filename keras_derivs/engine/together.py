@@ -1,0 +1,76 @@
+"""Matrices of derivatives as lists of partial derivatives, so that several share one pass.
+
+A term is a tuple of entries (number of x, flat index), as in `Request.terms`.
+"""
+
+import itertools
+
+import numpy as np
+from keras import ops
+
+from keras_derivs.engine.target import flatten, size
+from keras_derivs.engine.terms import sort_term
+
+
+def terms(request, xs):
+    """The partial derivatives that a request is made of; `None` where they cannot be listed."""
+    if request.kind == "partials":
+        return list(request.terms)
+    if request.kind not in _POWERS or request.directions is not None:
+        return None
+    blocks = entries(request, xs)
+    if blocks is None:
+        return None
+    flat = [entry for block in blocks for entry in block]
+    if request.kind == "hessian":
+        return list(itertools.combinations_with_replacement(sorted(set(flat)), 2))
+    return [(entry,) * _POWERS[request.kind] for entry in flat]
+
+
+_POWERS = {"jacobian": 1, "hessian": 2, "hessian_diagonal": 2, "laplacian": 2}
+
+
+def entries(request, xs):
+    """The selected entries of each x; `None` where a shape leaves their number open."""
+    blocks = []
+    for k, columns in request.columns:
+        count = size(xs[k])
+        if columns is None and not isinstance(count, int):
+            return None
+        columns = np.arange(count) if columns is None else columns
+        blocks.append([(k, int(index)) for index in columns])
+    return blocks
+
+
+def assemble(request, xs, find):
+    """The results of a request; `find` gives the partial derivative for a term, of y's shape."""
+    if request.kind == "partials":
+        return [find(term) for term in request.terms]
+    blocks = entries(request, xs)
+    if request.kind == "hessian":
+        return [[_block(request, find, one, two) for two in blocks] for one in blocks]
+    power = _POWERS[request.kind]
+    found = [[find((entry,) * power) for entry in block] for block in blocks]
+    if request.kind == "laplacian":
+        return [_weighted_sum(list(itertools.chain(*found)), request.weights)]
+    return [
+        ops.stack([_select(request, derivative) for derivative in block], axis=-1)
+        for block in found
+    ]
+
+
+def _weighted_sum(derivatives, weights):
+    if weights is not None:
+        derivatives = [d * float(weight) for d, weight in zip(derivatives, weights)]
+    return sum(derivatives[1:], start=derivatives[0])
+
+
+def _select(request, derivative):
+    flat = flatten(derivative)
+    return flat if request.rows is None else ops.take(flat, request.rows, axis=1)
+
+
+def _block(request, find, first, second):
+    """(B, rows, first, second)."""
+    rows = [[_select(request, find(sort_term((a, b)))) for b in second] for a in first]
+    return ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)

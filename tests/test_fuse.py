@@ -1,0 +1,150 @@
+"""`fuse` keeps every number and costs no more than one request."""
+
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from models import points
+from truth import EXACT, close
+
+import keras_derivs as kd
+
+
+@pytest.fixture
+def field(float64):
+    tx = keras.Input((2,), dtype="float64")
+    net = keras.Sequential([layers.Dense(8, "tanh"), layers.Dense(8, "tanh"), layers.Dense(1)])
+    return tx, tx[:, 0:1], tx[:, 1:2], net(tx)
+
+
+def nested(tx, t, x, u):
+    u_x = kd.gradient(u, x)
+    return [u, u_x, kd.gradient(u_x, x), kd.diff(kd.diff(u_x, x), t)]
+
+
+def slices_of_a_gradient(tx, t, x, u):
+    g = kd.gradient(u, tx)
+    return [g, g[:, 1:] * u, kd.gradient(g[:, 1:], tx)[:, 0:1], kd.gradient(g[:, 0:1], x)]
+
+
+def every_kind(tx, t, x, u):
+    return [
+        kd.hessian(u, tx),
+        kd.hessian(u, [x, t])[0][1],
+        kd.hessian_diagonal(u, tx),
+        kd.laplacian(u, tx),
+        kd.laplacian(u, tx, weights=[0, 3]),
+        kd.jacobian(u, tx),
+        kd.sub_jacobian(u, tx, inputs=[1]),
+        *kd.partials(u, (x, x, x), (), (t, x)),
+        kd.gradient(u, tx, return_value=True)[0],
+    ]
+
+
+def left_alone(tx, t, x, u):
+    return [
+        kd.hvp(u, tx, ops.ones_like(tx)),
+        kd.diff(u, x, x, strategy="tape"),
+        kd.laplacian(kd.laplacian(u, tx), tx),
+        kd.laplacian(u, tx, num_samples=3, seed=0)[:, :0],
+    ]
+
+
+def chained(tx, t, x, u):
+    """The second derivatives are of a function of the first ones."""
+    residual = kd.diff(u, t) + u * kd.diff(u, x)
+    r_x, r_xx = kd.gradient(residual, x), kd.diff(residual, x, x)
+    return [u, residual, r_x * u, r_xx]
+
+
+def inner_tensors(tx, t, x, u):
+    """Derivatives by tensors of which one is computed from the other share no pass."""
+    h = layers.Dense(3, "tanh")(tx)
+    y = layers.Dense(1)(h) * u
+    return [kd.gradient(y, h), kd.gradient(y, tx), kd.hessian(y, tx), kd.hessian(y, h)]
+
+
+def vectors(tx, t, x, u):
+    y = layers.Dense(3, "tanh")(ops.concatenate([u, tx], axis=1))
+    return [
+        kd.jacobian(y, tx),
+        kd.hessian(y, tx),
+        kd.gradient(y, tx, component=2),
+        *kd.partials(y, (x, x), (t,)),
+    ]
+
+
+GRAPHS = [
+    nested, slices_of_a_gradient, every_kind, left_alone, chained, inner_tensors, vectors
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_number_stays(graph, field, tmp_path):
+    tx, *_ = field
+    model = keras.Model(tx, graph(*field))
+    fused = kd.fuse(model)
+    values = points((5, 2), "float64")
+    expected = model(values)
+    assert fused.output_shape == model.output_shape
+    assert {id(w) for w in fused.trainable_weights} == {id(w) for w in model.trainable_weights}
+    fused.save(tmp_path / "fused.keras")
+    loaded = keras.models.load_model(tmp_path / "fused.keras")
+    clone = keras.models.clone_model(fused)
+    clone.set_weights(fused.get_weights())
+    for copy in (fused, tf.function(fused), loaded, clone):
+        for one, two in zip(copy(values), expected):
+            close(one, two, EXACT["float64"])
+
+
+def kinds(model):
+    return sorted(type(layer).__name__ for layer in model.layers)
+
+
+def test_what_is_merged(field):
+    tx, *_ = field
+    merged = {graph.__name__: kinds(kd.fuse(keras.Model(tx, graph(*field)))) for graph in GRAPHS}
+    for name in ("nested", "slices_of_a_gradient", "every_kind", "vectors"):
+        assert "Between" not in merged[name] and merged[name].count("Fused") == 1
+    assert "Fused" not in merged["left_alone"]
+    assert merged["chained"].count("Fused") == 2
+    assert merged["inner_tensors"].count("Fused") == 2
+
+
+def products(model):
+    x = tf.TensorSpec((16, 2), "float64")
+    graph = tf.function(lambda x: model(x)).get_concrete_function(x).graph
+    return sum(operation.type == "MatMul" for operation in graph.get_operations())
+
+
+def test_fused_costs_no_more_than_one_request(field):
+    tx, t, x, u = field
+    one_by_one = keras.Model(tx, [u, kd.diff(u, t), kd.diff(u, x), kd.diff(u, x, x)])
+    together = keras.Model(tx, [u, *kd.partials(u, (t,), (x,), (x, x))])
+    fused, value = kd.fuse(one_by_one), products(keras.Model(tx, u))
+    # the graph of the fused model also holds the value it no longer needs, which is pruned
+    assert products(fused) <= products(together) < products(one_by_one) - value
+
+
+def test_the_fused_model_trains_the_given_one(field):
+    tx, t, x, u = field
+    model = keras.Model(tx, [u, kd.diff(u, t) - kd.diff(u, x, x)])
+    fused, values = kd.fuse(model), points((32, 2), "float64")
+    fused.compile(loss="mse", optimizer=keras.optimizers.Adam(0.01))
+    history = fused.fit(values, [values[:, :1], 0 * values[:, :1]], epochs=20, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0] / 2
+    close(model(values)[1], fused(values)[1], EXACT["float64"])
+
+
+def test_many_terms_stay_alone():
+    """The collapsed Laplacian of 30 inputs is cheaper than its 30 second derivatives."""
+    x = keras.Input((30,))
+    u = layers.Dense(1)(layers.Dense(4, "tanh")(x))
+    x0 = x[:, :1]
+    fused = kd.fuse(keras.Model(x, [kd.laplacian(u, x), kd.diff(u, x0), kd.diff(u, x0, x0)]))
+    assert kinds(fused).count("Between") == 1 and kinds(fused).count("Fused") == 1
+
+
+def test_only_functional_models():
+    with pytest.raises(TypeError, match="functional model.*Received.*Dense.*partials"):
+        kd.fuse(layers.Dense(1))
