@@ -1,18 +1,16 @@
 """Merge the derivatives of one tensor in a finished model into one shared pass."""
 
 import itertools
-import math
 from collections import ChainMap
-from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from keras_derivs import graph
 from keras_derivs.between import Between, BetweenTensors
-from keras_derivs.engine import choose, together
+from keras_derivs.engine import choose
 from keras_derivs.engine.target import Request
 from keras_derivs.fused import Fused
+from keras_derivs.members import member_of, unique
 
 
 def fuse(model):
@@ -56,66 +54,11 @@ def fuse(model):
     return keras.Model(model._inputs_struct, outputs, name=model.name)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A derivative in the graph: of the tensor `y`, after differentiating it by `before`.
-
-    Entries are pairs (root, index); a root is the tensor itself.
-    """
-
-    node: Any
-    y: keras.KerasTensor
-    before: tuple = ()
-
-    @property
-    def layer(self):
-        return self.node.operation.derivative
-
-    @property
-    def roots(self):
-        """The roots of its own cut, in order."""
-        inputs = self.layer.model.inputs
-        before = [root for root, _ in self.before]
-        return _unique([*(inputs[n] for n in self.layer.plan.wrt), *before])
-
-    def terms(self):
-        """The partial derivatives it is made of, or `None`."""
-        plan, inputs = self.layer.plan, self.layer.model.inputs
-        terms = together.terms(plan.request, plan.xs)
-        if terms is None:
-            return None
-        return [
-            (*self.before, *((inputs[plan.wrt[k]], index) for k, index in term)) for term in terms
-        ]
-
-    def config(self, roots):
-        number = {id(root): n for n, root in enumerate(roots)}
-        inputs, between = self.layer.model.inputs, self.node.operation
-        return {
-            "derivative": between.kind,
-            "options": between.options,
-            "listed": between.listed or between.kind == "Partials",
-            "wrt": [
-                [
-                    number[id(inputs[at.position])],
-                    list(at.shape),
-                    None if at.indices is None else at.indices.tolist(),
-                ]
-                for at in self.layer.plan.coordinates
-            ],
-            "before": [[number[id(root)], index] for root, index in self.before],
-        }
-
-
-def _unique(tensors):
-    return list({id(tensor): tensor for tensor in tensors}.values())
-
-
 def _groups(nodes):
     """The members that are worth a shared pass, in lists."""
     members, groups = {}, {}
     for node in nodes:
-        member = _member(node, members)
+        member = member_of(node, members)
         members[id(node)] = member
         layer = member.layer
         if member.terms() is not None:
@@ -123,35 +66,6 @@ def _groups(nodes):
             groups.setdefault(key, []).append(member)
     lists = itertools.chain.from_iterable(map(_independent, groups.values()))
     return [group for group in map(_worthwhile, lists) if group]
-
-
-def _member(node, members):
-    """A derivative node; one of a derivative counts as one of the tensor that was there first."""
-    y = node.input_tensors[0]
-    found = _as_partial(y, members)
-    if found is None:
-        return _Member(node, y)
-    inner, term = found
-    return _Member(node, inner.y, term)
-
-
-def _as_partial(y, members):
-    """(member, term) if `y` is one partial derivative among a member's results, else `None`."""
-    chain = graph.selections(y, lambda node: id(node) in members)
-    node = graph.producer(chain[-1])
-    inner = members.get(id(node))
-    if inner is None or inner.terms() is None or inner.layer.return_value:
-        return None
-    if tuple(y.shape) != tuple(inner.y.shape):
-        return None
-    number = [id(output) for output in node.outputs].index(id(chain[-1]))
-    if node.operation.kind == "Partials":
-        return (inner, inner.terms()[number]) if len(chain) == 1 else None
-    index = [0] if len(chain) == 1 else graph.selected(chain)
-    if node.operation.kind not in ("Gradient", "HessianDiagonal") or index is None:
-        return None
-    sizes = [math.prod(at.shape) for at in inner.layer.plan.coordinates]
-    return inner, inner.terms()[sum(sizes[:number]) + int(index[0])]
 
 
 def _independent(members):
@@ -172,7 +86,7 @@ def _all_independent(roots):
 
 
 def _roots(members):
-    return _unique(root for member in members for root in member.roots)
+    return unique(root for member in members for root in member.roots)
 
 
 def _worthwhile(members):
@@ -180,7 +94,7 @@ def _worthwhile(members):
     members = sorted(members, key=lambda member: len(member.terms()))
     while members and _together(members) > sum(map(_alone, members)):
         members.pop()
-    nested = any(member.before for member in members)
+    nested = any(member.depth for member in members)
     return members if len(members) > 1 or nested else []
 
 
@@ -201,7 +115,7 @@ def _alone(member):
     """Nested tapes double the passes at each level."""
     layer = member.layer
     own = choose.passes(layer.strategy, layer.plan.request, layer.plan.y, layer.plan.xs)
-    return own * 2 ** len(member.before)
+    return own * 2**member.depth
 
 
 def _rebuild(nodes, groups):

@@ -1,5 +1,7 @@
 """Several derivatives of one tensor as one layer."""
 
+import itertools
+
 import numpy as np
 
 from keras_derivs import graph
@@ -22,8 +24,8 @@ class Fused(BetweenTensors):
     Args:
         members: A dict for each derivative: `derivative` and `options` as for `Between`; `wrt`, a
             list of `[number of the root, shape, entries or None]`; `listed`, whether the result
-            is a list, too; `before`, a list of `[number of the root, entry]` by which `y` is
-            differentiated before.
+            is a list, too; `before`, the sum of derivatives of `y` that is differentiated, a list
+            of `[weight, term]`; a term is a list of `[number of the root, entry]`.
         num_wrt: The number of roots.
         **kwargs: `name` and the like, for `keras.layers.Layer`.
 
@@ -34,14 +36,14 @@ class Fused(BetweenTensors):
     def __init__(self, members, num_wrt, **kwargs):
         super().__init__(num_wrt, **kwargs)
         self.members = [dict(member) for member in members]
-        self.layers, self.terms = [], []
+        self.layers, self.order = [], []
 
     def cut(self, y, wrt):
         """Make the derivative layers of the sub-graph from the roots to `y`; return its sources."""
         sub_graph, _ = graph.cut(y, wrt)
         layers = [_layer(member, sub_graph) for member in self.members]
-        self.terms = [terms_of(*pair) for pair in zip(layers, self.members)]
-        self.order = [(), *sorted({term for terms in self.terms for term in terms if term})]
+        terms = [_terms(*pair) for pair in zip(layers, self.members)]
+        self.order = [(), *sorted(set(itertools.chain(*terms)) - {()})]
         first, self.layers = layers[0], layers
         self.derivative = Partials(
             sub_graph,
@@ -81,15 +83,19 @@ def _layer(member, sub_graph):
     return LAYERS[member["derivative"]](sub_graph, wrt=wrt, **member["options"])
 
 
-def terms_of(layer, member):
-    """The partial derivatives a member is made of, as tuples of (number of the root, entry)."""
-    plan = layer.plan
-    return [_rooted(term, plan, member) for term in together.terms(plan.request, plan.xs)]
+def _terms(layer, member):
+    """The partial derivatives that a member is made of, for `Fused.order`."""
+    own = together.terms(layer.plan.request, layer.plan.xs)
+    return [term for terms in own for _, term in _sum(terms, layer, member)]
 
 
-def _rooted(term, plan, member):
-    own = [(plan.wrt[k], index) for k, index in term]
-    return sort_term(own + [tuple(entry) for entry in member["before"]])
+def _sum(term, layer, member):
+    """A derivative of `before` as a list of (weight, term of entries (number of root, index))."""
+    own = [(layer.plan.wrt[k], index) for k, index in term]
+    return [
+        (weight, sort_term(own + [tuple(entry) for entry in before]))
+        for weight, before in member["before"]
+    ]
 
 
 def _numbered(terms, roots):
@@ -102,9 +108,10 @@ def _arranged(layer, member, sources, values):
     """What the member's layer would return, from the partial derivatives."""
     plan = layer.plan
     target = Target(layer.model, sources, sources, plan.wrt)
-    results = together.assemble(
-        plan.request, target.xs, lambda term: values[_rooted(term, plan, member)]
-    )
-    # a derivative of a derivative has that one as its value
-    y = values[_rooted((), plan, member)]
-    return layer.arrange(plan, target, y, results)
+
+    def find(term):
+        weights, terms = zip(*_sum(term, layer, member))
+        return together.weighted_sum([values[term] for term in terms], weights)
+
+    results = together.assemble(plan.request, target.xs, find)
+    return layer.arrange(plan, target, find(()), results)

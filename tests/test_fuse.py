@@ -27,6 +27,15 @@ def slices_of_a_gradient(tx, t, x, u):
     return [g, g[:, 1:] * u, kd.gradient(g[:, 1:], tx)[:, 0:1], kd.gradient(g[:, 0:1], x)]
 
 
+def operators(tx, t, x, u):
+    wave = kd.laplacian(u, tx, weights=[1, -4])
+    return [
+        kd.laplacian(kd.laplacian(u, tx), tx),
+        kd.gradient(wave, tx),
+        kd.diff(kd.laplacian(wave, tx, weights=[2, 3]), x),
+    ]
+
+
 def every_kind(tx, t, x, u):
     return [
         kd.hessian(u, tx),
@@ -45,7 +54,7 @@ def left_alone(tx, t, x, u):
     return [
         kd.hvp(u, tx, ops.ones_like(tx)),
         kd.diff(u, x, x, strategy="tape"),
-        kd.laplacian(kd.laplacian(u, tx), tx),
+        kd.gradient(kd.diff(u, t, training=True), x),
         kd.laplacian(u, tx, num_samples=3, seed=0)[:, :0],
     ]
 
@@ -75,7 +84,7 @@ def vectors(tx, t, x, u):
 
 
 GRAPHS = [
-    nested, slices_of_a_gradient, every_kind, left_alone, chained, inner_tensors, vectors
+    nested, slices_of_a_gradient, operators, every_kind, left_alone, chained, inner_tensors, vectors
 ]  # fmt: skip
 
 
@@ -104,7 +113,7 @@ def kinds(model):
 def test_what_is_merged(field):
     tx, *_ = field
     merged = {graph.__name__: kinds(kd.fuse(keras.Model(tx, graph(*field)))) for graph in GRAPHS}
-    for name in ("nested", "slices_of_a_gradient", "every_kind", "vectors"):
+    for name in ("nested", "slices_of_a_gradient", "operators", "every_kind", "vectors"):
         assert "Between" not in merged[name] and merged[name].count("Fused") == 1
     assert "Fused" not in merged["left_alone"]
     assert merged["chained"].count("Fused") == 2

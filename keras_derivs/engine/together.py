@@ -52,16 +52,18 @@ def assemble(request, xs, find):
     power = _POWERS[request.kind]
     found = [[find((entry,) * power) for entry in block] for block in blocks]
     if request.kind == "laplacian":
-        return [_weighted_sum(list(itertools.chain(*found)), request.weights)]
+        return [weighted_sum(list(itertools.chain(*found)), request.weights)]
     return [
         ops.stack([_select(request, derivative) for derivative in block], axis=-1)
         for block in found
     ]
 
 
-def _weighted_sum(derivatives, weights):
+def weighted_sum(derivatives, weights=None):
+    """The sum of tensors, with factors where they are not one."""
     if weights is not None:
-        derivatives = [d * float(weight) for d, weight in zip(derivatives, weights)]
+        pairs = zip(derivatives, weights)
+        derivatives = [d if weight == 1 else d * float(weight) for d, weight in pairs]
     return sum(derivatives[1:], start=derivatives[0])
 
 
