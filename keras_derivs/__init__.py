@@ -1,5 +1,6 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
+from keras_derivs import taylor
 from keras_derivs.fuse import fuse
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
@@ -23,6 +24,7 @@ from keras_derivs.symbolic import (
     sub_jacobian,
     vjp,
 )
+from keras_derivs.taylor import taylor_rule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -51,5 +53,7 @@ __all__ = [
     "laplacian",
     "partials",
     "sub_jacobian",
+    "taylor",
+    "taylor_rule",
     "vjp",
 ]

@@ -1,4 +1,4 @@
-"""The derivatives inside a graph, seen as partial derivatives of the tensor that was there first."""
+"""The derivatives in a graph, as partial derivatives of the tensor that was there first."""
 
 import math
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ import tensorflow as tf
 import truth
 from keras import layers, ops
 
+import keras_derivs as kd
 from keras_derivs import graph
 from keras_derivs.engine import tape
 from keras_derivs.engine.target import Request, Target
@@ -99,8 +100,9 @@ def test_agrees_with_the_tape(name, kind, mode):
 @pytest.mark.parametrize("name", MODELS)
 def test_laplacian(name, weights, chunk_size):
     target = at(build(name))
-    request = Request("laplacian", None, [(0, None)], chunk_size=chunk_size)
-    y, (found,) = strategies.laplacian(target, request, weights)
+    given = None if weights is None else np.asarray(weights)
+    request = Request("laplacian", None, [(0, None)], weights=given, chunk_size=chunk_size)
+    y, (found,) = strategies.laplacian(target, request)
     _, (diagonal,) = tape.hessian_diagonal(target, Request("", np.arange(2), [(0, None)]))
     expected = np.asarray(diagonal) @ (np.ones(3) if weights is None else np.array(weights))
     truth.close(y, target.model(target.inputs[0]), truth.EXACT["float64"])
@@ -112,8 +114,8 @@ def test_second_order_operator(name):
     """sum_ij a_ij d2y/dx_i dx_j along the eigenvectors of an indefinite a."""
     target, a = at(build(name)), np.array([[1.0, 2.0, 0.0], [2.0, -1.0, 0.5], [0.0, 0.5, 0.0]])
     weights, vectors = np.linalg.eigh(a)
-    request = Request("laplacian", None, [(0, None)])
-    _, (found,) = strategies.laplacian(target, request, weights, vectors.T)
+    request = Request("laplacian", None, [(0, None)], directions=vectors.T, weights=weights)
+    _, (found,) = strategies.laplacian(target, request)
     _, [[hessian]] = tape.hessian(target, Request("", np.arange(2), [(0, None)]))
     expected = np.einsum("brij,ij->br", hessian, a)
     truth.close(found, expected, truth.EXACT["float64"])
@@ -302,3 +304,26 @@ def test_training_mode_and_masks_are_refused():
         refused = Target(target.model, None, target.inputs, (0,), **{"masks": (None,), **given})
         with pytest.raises(UnsupportedOperation, match="Taylor propagation needs"):
             strategies.partials(refused, request)
+
+
+def test_a_rule_from_a_list_of_derivatives(float64):
+    class LogGamma(layers.Layer):
+        def call(self, x):
+            return tf.math.lgamma(x)
+
+    @kd.taylor_rule(LogGamma)
+    def log_gamma(layer, x):
+        polygamma = [lambda z, n=n: tf.math.polygamma(z * 0 + n, z) for n in range(3)]
+        return kd.taylor.elementwise(x, tf.math.lgamma, *polygamma)
+
+    inputs = keras.Input((2,), dtype="float64")
+    model = keras.Model(inputs, layers.Dense(1)(LogGamma()(layers.Dense(3, "softplus")(inputs))))
+    x, terms = np.random.default_rng(0).uniform(-1, 1, (4, 2)), [(0,), (0, 1), (1, 1, 1)]
+    layer, tape = kd.Partials(model, terms), kd.Partials(model, terms, strategy="tape")
+    for one, two in zip(layer(x), tape(x)):
+        truth.close(one, two, truth.EXACT["float64"])
+    assert "'taylor'" in layer.explain()
+    with pytest.raises(ValueError, match="order 4.*Received: 3.*elementwise"):
+        kd.Partials(model, [(0,) * 4], strategy="taylor")(x)
+    layer = kd.Partials(model, [(0,) * 4])
+    assert layer(x)[0].shape == (4, 1) and "'reverse'" in layer.explain()

@@ -115,7 +115,7 @@ def run_nodes(nodes, inputs, values, outputs):
 
 
 def call(function, *args, owner=None, **kwargs):
-    """A function written in `keras.ops`, of polynomials and tensors.
+    """A function written in `keras.ops`, of `Polynomial`s and tensors.
 
     It is called on symbolic tensors to see its operations. This is done anew each time: what it
     computes from weights alone happens on the way, and gradients reach those weights.

@@ -21,8 +21,8 @@ def taylor_rule(*classes):
     """Register the decorated function as the Taylor rule of a layer or an operation.
 
     The function takes the operation and its arguments, with `Polynomial`s in the place of
-    tensors, and returns what the operation returns. Polynomials add and multiply with each other
-    and with tensors; `series` has elementary functions of them.
+    tensors, and returns what the operation returns; `keras_derivs.taylor` has what to write it
+    with. Layers made of `keras.ops` need no rule.
 
     Args:
         *classes: Subclasses of `keras.Operation`, such as layers. A subclass that keeps its
@@ -30,13 +30,16 @@ def taylor_rule(*classes):
 
     Example:
 
-    >>> import keras
-    >>> class Half(keras.layers.Layer):
+    >>> import keras, keras_derivs as kd, numpy as np, tensorflow as tf
+    >>> class Expm1(keras.layers.Layer):
     ...     def call(self, x):
-    ...         return x / 2
-    >>> @taylor_rule(Half)
-    ... def half(layer, x):
-    ...     return x * 0.5
+    ...         return tf.math.expm1(x)  # not an operation of Keras
+    >>> @kd.taylor_rule(Expm1)
+    ... def expm1(layer, x):
+    ...     return kd.taylor.integrate(x, layer(x.value), slope=kd.taylor.call(keras.ops.exp, x))
+    >>> layer = kd.HessianDiagonal(Expm1(), strategy="taylor")
+    >>> float(layer(np.zeros((1, 1)))[0, 0])
+    1.0
     """
 
     def register(rule):

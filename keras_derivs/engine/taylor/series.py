@@ -20,6 +20,7 @@ from keras_derivs.engine.taylor.polynomial import (
     square,
     total,
 )
+from keras_derivs.engine.taylor.rules import UnsupportedOperation
 
 
 def compose(function, z):
@@ -33,6 +34,29 @@ def compose(function, z):
     powers = _powers(z)
     table = {t: _composed(c, powers, t, shared) for t in z.space.monomials if t}
     return z.like({(): c[()], **table})
+
+
+def elementwise(z, *derivatives):
+    """f(z) of a polynomial, element by element.
+
+    Args:
+        z: A `Polynomial`.
+        *derivatives: f, f', f'', ..., functions of the tensor `z.value`, as many as the highest
+            order that is asked for.
+
+    Raises:
+        UnsupportedOperation: More orders were asked for than derivatives are given.
+    """
+    if len(derivatives) <= z.space.order:
+        raise UnsupportedOperation(
+            f"A derivative of order {z.space.order} needs as many derivatives of each element-wise "
+            f"function. Received: {len(derivatives) - 1}. Give `elementwise` more of them."
+        )
+    powers, shared = _powers(z) if z.space.order else [], _is_shared(z)
+    c = {(0,) * k: f(z.value) / math.factorial(k) for k, f in enumerate(derivatives)}
+    return z.like(
+        {(): c[()], **{t: _composed(c, powers, t, shared) for t in z.space.monomials if t}}
+    )
 
 
 def _is_shared(z):
@@ -64,7 +88,13 @@ def _composed(c, powers, term, shared):
 
 
 def integrate(z, y0, slope):
-    """The function of value `y0` whose derivative by `z` is the polynomial `slope`."""
+    """y(z) of a polynomial, for a function whose derivative is known as a polynomial.
+
+    Args:
+        z: A `Polynomial`.
+        y0: The tensor y(z.value).
+        slope: The `Polynomial` dy/dz.
+    """
     y = {term: _advance(z, slope.table, term) for term in z.space.monomials if term}
     return z.like({(): y0, **y})
 
