@@ -273,13 +273,13 @@ def hold(name, max_examples):
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_on_some_graphs(name):
-    hold(name, max_examples=20)
+    hold(name, max_examples=15)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_on_many_graphs(name):
-    hold(name, max_examples=120)
+    hold(name, max_examples=100)
 
 
 WRONG_BEFORE = {
