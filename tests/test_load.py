@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event, Thread, current_thread
 
 import keras
 import numpy as np
@@ -151,15 +151,20 @@ class AnyWidth(layers.Layer):
 
 
 def at_once(work, arguments):
-    """Each in a thread of its own, all started at the same moment."""
+    """Each in a thread of its own, all started at the same moment and often interrupted."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
     barrier = Barrier(len(arguments))
 
     def start(argument):
         barrier.wait()
         return work(argument)
 
-    with ThreadPoolExecutor(len(arguments)) as threads:
-        return list(threads.map(start, arguments))
+    try:
+        with ThreadPoolExecutor(len(arguments)) as threads:
+            return list(threads.map(start, arguments))
+    finally:
+        sys.setswitchinterval(before)
 
 
 LAYERS = {
@@ -196,7 +201,8 @@ def test_threads_may_make_layers_of_one_model_and_of_their_own():
     expected = [np.asarray(make(model)(x)) for make in (kd.Gradient, kd.Hessian)]
 
     def work(n):
-        shared = [kd.Gradient(model)(x), kd.Hessian(model)(x)]
+        strategy = "tape" if n % 2 else "taylor"
+        shared = [kd.Gradient(model)(x), kd.Hessian(model, strategy=strategy)(x)]
         own = normalised()
         tx = keras.Input((2,))
         symbolic = keras.Model(tx, kd.hessian(own(tx), tx))
@@ -208,19 +214,42 @@ def test_threads_may_make_layers_of_one_model_and_of_their_own():
         close(symbolic, layer, EXACT["float32"])
 
 
-def test_threads_keep_their_own_moments():
-    """The exact moments that a derivative runs with stay within its own thread."""
-    model, layer = normalised(), kd.Hessian(normalised())
-    values = np.asarray(model(X))
+class Pausing(layers.Layer):
+    """A place in the middle of a model where a thread may be held up."""
 
-    def work(n):
-        results = [(layer if n % 2 else model)(X) for _ in range(20)]
-        return [np.asarray(result) for result in results]
+    def pause(self):
+        pass
 
-    for n, results in enumerate(at_once(work, range(8))):
-        expected = np.asarray(layer(X)) if n % 2 else values
-        for result in results:
-            np.testing.assert_array_equal(result, expected)
+    def call(self, x):
+        self.pause()
+        return x
+
+
+def test_a_derivative_that_ends_does_not_end_the_exact_moments_of_others():
+    middle = Pausing()
+    model = keras.Sequential(normalised().layers[:1] + [middle] + normalised().layers[1:])
+    layer = kd.Hessian(keras.Sequential([keras.Input((2,)), model]), strategy="tape")
+    expected = np.asarray(layer(X))
+    started, both, ended = Event(), Event(), Event()
+    middle.pause = lambda: hold_up[current_thread().name]()
+    hold_up = {
+        "first": lambda: (started.set(), both.wait(60)),
+        "second": lambda: (both.set(), ended.wait(60)),
+    }
+    found = {}
+
+    def work():
+        found[current_thread().name] = np.asarray(layer(X))
+
+    first, second = Thread(target=work, name="first"), Thread(target=work, name="second")
+    first.start()
+    assert started.wait(60)
+    second.start()
+    first.join()
+    ended.set()
+    second.join()
+    np.testing.assert_array_equal(found["first"], expected)
+    np.testing.assert_array_equal(found["second"], expected)
 
 
 def test_threads_may_copy_while_others_compute():

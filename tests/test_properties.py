@@ -53,12 +53,16 @@ def rows(block, *shape):
     return np.reshape(block, (len(block), -1, *shape))
 
 
-@property_of(recipe=recipes(), number=numbers, part=parts)
-def matrices_match_differences_wherever_the_cut_runs(recipe, number, part):
+engines = st.sampled_from(["auto", "tape"])
+
+
+@property_of(recipe=recipes(), number=numbers, part=parts, strategy=engines)
+def matrices_match_differences_wherever_the_cut_runs(recipe, number, part, strategy):
     graph = Graph(recipe)
     wrt = choose_wrt(graph, number, part)
     size = len(wrt.columns)
-    found = graph.evaluate([kd.jacobian(graph.y, wrt.tensor), kd.hessian(graph.y, wrt.tensor)])
+    twins = (kd.jacobian, kd.hessian)
+    found = graph.evaluate([twin(graph.y, wrt.tensor, strategy=strategy) for twin in twins])
     close(found[0], matrix(graph, wrt), DIFFERENCES[1])
     close(rows(found[1], size, size), matrix(graph, wrt, 2), DIFFERENCES[2])
 
@@ -66,14 +70,14 @@ def matrices_match_differences_wherever_the_cut_runs(recipe, number, part):
 terms = st.lists(st.lists(numbers, max_size=3), min_size=1, max_size=3)
 
 
-@property_of(recipe=recipes(), terms=terms)
-def partials_match_differences_and_the_layer(recipe, terms):
+@property_of(recipe=recipes(), terms=terms, strategy=engines)
+def partials_match_differences_and_the_layer(recipe, terms, strategy):
     graph = Graph(recipe)
     entries = entries_of(graph)
     terms = [tuple(number % len(entries) for number in term) for term in terms]
     column = {n: graph.inputs[k][:, i : i + 1] for n, (k, i) in enumerate(entries)}
     symbolic = [tuple(column[n] for n in term) for term in terms]
-    found = graph.evaluate(kd.partials(graph.y, *symbolic))
+    found = graph.evaluate(kd.partials(graph.y, *symbolic, strategy=strategy))
     layer = kd.Partials(model_of(graph), terms)(values_of(graph))
     for term, one, other in zip(terms, found, layer):
         close(one, other, TIGHT)
@@ -288,6 +292,7 @@ WRONG_BEFORE = {
         {
             "recipe": Recipe((1,), (Step("slice", (0, 0), 1), Step("multiply", (0, 1), 1))),
             "number": 1,
+            "strategy": "auto",
         },
     ),
     "Keras marks a number times a tensor as sparse": (
