@@ -7,7 +7,7 @@ shape leaves their number open they are `None`, and the number of passes is the 
 
 import math
 
-from keras_derivs.engine.taylor.polynomial import Space
+from keras_derivs.engine.taylor.polynomial import closure
 from keras_derivs.engine.terms import differentiation_plan, sort_term
 
 MAX_COEFFICIENTS = 64  # of a Hessian: more of these operations would compile for minutes
@@ -76,7 +76,7 @@ def taylor_laplacian(request, rows, columns):
 
 
 def taylor_partials(request, rows, columns):
-    return _polynomial(len(Space([sort_term(term) for term in request.terms]).monomials))
+    return _polynomial(len(closure([sort_term(term) for term in request.terms])))
 
 
 def _polynomial(coefficients):

@@ -15,6 +15,16 @@ from collections import Counter
 from keras import ops
 
 
+def closure(terms):
+    """The monomials of `terms` and all their factors, in order."""
+    closed = {()}
+    for term in terms:
+        powers = Counter(sorted(term))
+        for chosen in itertools.product(*(range(n + 1) for n in powers.values())):
+            closed.add(tuple(Counter(dict(zip(powers, chosen))).elements()))
+    return sorted(closed, key=lambda term: (len(term), term))
+
+
 class Space:
     """The monomials that are carried: those asked for and all their factors.
 
@@ -26,11 +36,7 @@ class Space:
     """
 
     def __init__(self, terms, directions=None, weights=None):
-        closed = {()}
-        for term in terms:
-            for size in range(len(term) + 1):
-                closed.update(itertools.combinations(sorted(term), size))
-        self.monomials = sorted(closed, key=lambda term: (len(term), term))
+        self.monomials = closure(terms)
         self.order = len(self.monomials[-1])
         self.directions, self.weights = directions, weights
         self.pairs = {term: list(self._pairs(term)) for term in self.monomials}
@@ -55,11 +61,8 @@ class Space:
 
     def _pairs(self, term):
         """All (first, second) whose product is `term`."""
-        for first in self.monomials:
-            rest = Counter(term)
-            rest.subtract(first)
-            if min(rest.values(), default=0) >= 0:
-                yield first, tuple(sorted(rest.elements()))
+        for first in closure([term]):
+            yield first, tuple(sorted((Counter(term) - Counter(first)).elements()))
 
     def _steps(self, term):
         """(first, second, weight) of the chain rule y' = v z' for one infinitesimal e.
