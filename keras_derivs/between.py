@@ -5,6 +5,7 @@ import re
 import keras
 
 from keras_derivs import graph
+from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
@@ -33,7 +34,7 @@ class BetweenTensors(keras.layers.Layer):
 
     def __init__(self, num_wrt, **kwargs):
         super().__init__(**{**kwargs, "autocast": False})
-        self.num_wrt = int(num_wrt)
+        self.num_wrt = arguments.check_number(num_wrt, "num_wrt", least=1)
         self.num_structural = 1 + self.num_wrt  # see graph.needs
         self.supports_masking = True  # a mask goes into the sub-graph and ends there
         self.derivative = None
@@ -95,13 +96,19 @@ class Between(BetweenTensors):
 
     def __init__(self, derivative, options, num_wrt, num_vectors=0, listed=False, **kwargs):
         super().__init__(num_wrt, **kwargs)
-        if derivative not in LAYERS:
+        if not isinstance(derivative, str) or derivative not in LAYERS:
             raise ValueError(
                 f"`derivative=` needs one of {list(LAYERS)}. Received: {derivative!r}. Use the "
                 f"functions of `keras_derivs`, which make this layer."
             )
+        if not isinstance(options, dict) or {"model", "wrt"} & set(options):
+            raise ValueError(
+                f"`options=` needs a dict of arguments other than `model` and `wrt`. Received: "
+                f"{options!r}. Use the functions of `keras_derivs`, which make this layer."
+            )
         self.kind, self.options = derivative, dict(options)
-        self.num_vectors, self.listed = int(num_vectors), bool(listed)
+        self.num_vectors = arguments.check_number(num_vectors, "num_vectors", least=0)
+        self.listed = arguments.check_flag(listed, "listed")
 
     def cut(self, y, wrt):
         """Make the derivative layer of the sub-graph from `wrt` to `y`; return its sources."""

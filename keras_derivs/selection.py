@@ -24,12 +24,26 @@ def parse(selection, name):
 
 def _parse_axis(axis, name):
     if isinstance(axis, dict) and set(axis) == {"slice"}:  # from a saved config
-        axis = slice(*axis["slice"])
+        bounds = axis["slice"]
+        axis = slice(*bounds) if isinstance(bounds, list) and len(bounds) == 3 else axis
     if isinstance(axis, slice):
-        return axis
+        return _parse_slice(axis, name)
     if isinstance(axis, (range, list, np.ndarray)):
         return [_parse_index(index, name) for index in axis]
     return _parse_index(axis, name)
+
+
+def _parse_slice(axis, name):
+    bounds = [
+        None if bound is None else _parse_index(bound, name)
+        for bound in (axis.start, axis.stop, axis.step)
+    ]
+    if bounds[2] == 0:
+        raise ValueError(
+            f"`{name}=` needs a slice that moves. Received: {axis!r}, of step 0. Give a step of "
+            f"1 or more, or leave it out."
+        )
+    return slice(*bounds)
 
 
 def _parse_index(index, name):
@@ -85,14 +99,14 @@ def _positions(axis, size, name):
     if isinstance(axis, slice):
         found = np.arange(size)[axis]
     else:
-        found = np.atleast_1d(np.asarray(axis, dtype="int64"))
-        outside = found[(found < -size) | (found >= size)]
-        if outside.size:
+        wanted = axis if isinstance(axis, list) else [axis]
+        outside = [index for index in wanted if not -size <= index < size]
+        if outside:
             raise ValueError(
                 f"`{name}=` needs indices from {-size} to {size - 1}, for an axis of length "
-                f"{size}. Received: {outside.tolist()}. Leave out what is out of range."
+                f"{size}. Received: {outside}. Leave out what is out of range."
             )
-        found = found % size
+        found = np.asarray(wanted, dtype="int64") % size
     if len(set(found.tolist())) < found.size:
         raise ValueError(
             f"`{name}=` needs every index once. Received: {axis!r} for an axis of length "

@@ -43,6 +43,25 @@ def check_count(count, name):
     return None if count is None else int(count)
 
 
+def check_flag(flag, name):
+    if not isinstance(flag, (bool, np.bool_)):
+        raise TypeError(
+            f"`{name}=` needs True or False. Received: {flag!r} (of type {type(flag).__name__}). "
+            f"Give one of the two."
+        )
+    return bool(flag)
+
+
+def check_number(count, name, least):
+    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+    if not whole or count < least:
+        raise ValueError(
+            f"`{name}=` needs an integer of at least {least}. Received: {count!r}. Use the "
+            f"functions of `keras_derivs`, which count the tensors themselves."
+        )
+    return int(count)
+
+
 def check_choice(choice, name):
     """A position or a name."""
     whole = isinstance(choice, numbers.Integral) and not isinstance(choice, bool)

@@ -58,8 +58,8 @@ class DerivativeLayer(keras.layers.Layer):
         self.chosen_output = arguments.check_choice(output, "output")
         self.strategy = arguments.check_strategy(strategy)
         self.chunk_size = arguments.check_count(chunk_size, "chunk_size")
-        self.return_value = bool(return_value)
-        self.training = bool(training)
+        self.return_value = arguments.check_flag(return_value, "return_value")
+        self.training = arguments.check_flag(training, "training")
         self.supports_masking = True  # a mask goes into the model and ends there
         self._plans, self._latest, self._untied = {}, None, False
 
@@ -274,6 +274,11 @@ class DerivativeLayer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
+        if not isinstance(config.get("model"), dict):
+            raise ValueError(
+                f"`{cls.__name__}.from_config` needs the config of a model. Received: "
+                f"{config.get('model')!r}. Give what `get_config` returned."
+            )
         tied = config.pop("tied", False)
         config["model"] = keras.saving.deserialize_keras_object(config["model"])
         layer = cls(**config)

@@ -1,8 +1,12 @@
+import math
 import numbers
+from collections import Counter
 
 import numpy as np
 
 from keras_derivs.layers.base import DerivativeLayer, register
+
+MAX_LOWER = 256  # a term of order 8 in as many features; a file must not ask for 2^30
 
 
 @register
@@ -95,5 +99,10 @@ def _check_term(term):
         raise TypeError(
             f"A term needs to be a tuple of non-negative integers. Received: {term!r}. Write (1,) "
             f"for the first derivative by feature 1, (1, 1) for the second."
+        )
+    if math.prod(1 + count for count in Counter(term).values()) > MAX_LOWER:
+        raise ValueError(
+            f"A term needs at most {MAX_LOWER} derivatives that lead to it. Received: one of "
+            f"order {len(term)} by {len(set(term))} features. Ask for a lower order."
         )
     return tuple(int(index) for index in term)
