@@ -8,9 +8,22 @@ import tempfile
 import keras
 import numpy as np
 import pytest
-from grammar import Graph, Recipe, Step, choose_wrt, difference, matrix, numbers, parts, recipes
-from hypothesis import HealthCheck, Phase, given, settings
+import tensorflow as tf
+from grammar import (
+    STENCIL,
+    Graph,
+    Recipe,
+    Step,
+    choose_wrt,
+    difference,
+    matrix,
+    numbers,
+    parts,
+    recipes,
+)
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from models import points
 from truth import DIFFERENCES, EXACT, close
 
 import keras_derivs as kd
@@ -237,6 +250,31 @@ def strategies_agree(recipe, number, kind):
             assert strategy == "taylor" and "Taylor rule" in str(error)
             continue
         close(found, expected, TIGHT)
+
+
+@property_of(recipe=recipes(), number=numbers, strategy=engines)
+def a_loss_of_derivatives_has_the_right_slope_by_weights(recipe, number, strategy):
+    graph = Graph(recipe)
+    x = choose_wrt(graph, number).tensor
+    twins = (kd.jacobian, kd.laplacian)
+    model = keras.Model(graph.inputs, [twin(graph.y, x, strategy=strategy) for twin in twins])
+    weights = model.trainable_variables
+    assume(weights)
+
+    def loss():
+        return sum(tf.reduce_sum(tf.sin(result)) for result in model(graph.values))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    slopes = tape.gradient(value, weights, unconnected_gradients="zero")
+    start, step, expected = [w.numpy() for w in weights], 0.004, 0.0
+    along = [points(w.shape, "float64", n) for n, w in enumerate(weights)]
+    for times, factor in STENCIL.items():
+        for weight, old, direction in zip(weights, start, along):
+            weight.assign(old + times * step * direction)
+        expected += factor * float(loss()) / step
+    found = sum(np.sum(slope * direction) for slope, direction in zip(slopes, along))
+    close(found, expected, DIFFERENCES[1])
 
 
 @property_of(recipe=recipes(), number=numbers, part=parts)
