@@ -25,6 +25,7 @@ from keras_derivs.symbolic import (
     vjp,
 )
 from keras_derivs.taylor import taylor_rule
+from keras_derivs.verify import verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,5 +56,6 @@ __all__ = [
     "sub_jacobian",
     "taylor",
     "taylor_rule",
+    "verify",
     "vjp",
 ]

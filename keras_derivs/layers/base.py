@@ -26,6 +26,18 @@ class Plan:
     request: Request
     choice: choose.Choice
 
+    @property
+    def order(self):
+        """The highest order of derivative that is asked for."""
+        return max(map(len, self.request.terms), default=0) or ORDERS[self.request.kind]
+
+
+ORDERS = {
+    "jacobian": 1, "jvp": 1, "vjp": 1,
+    "hessian": 2, "hessian_diagonal": 2, "laplacian": 2, "hvp": 2,
+    "partials": 0,
+}  # fmt: skip
+
 
 class DerivativeLayer(keras.layers.Layer):
     """Abstract: a layer that is called like the model it wraps and returns derivatives of it.
@@ -280,7 +292,8 @@ class DerivativeLayer(keras.layers.Layer):
                 f"{config.get('model')!r}. Give what `get_config` returned."
             )
         tied = config.pop("tied", False)
-        config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        if not isinstance(config["model"], keras.layers.Layer):
+            config["model"] = keras.saving.deserialize_keras_object(config["model"])
         layer = cls(**config)
         layer._untied = bool(tied) and not graph.in_sharing_scope()
         return layer

@@ -3,6 +3,7 @@
 import math
 import numbers
 
+import numpy as np
 from keras import ops
 from keras.src.activations import activations
 from keras.src.ops import math as kmath
@@ -31,6 +32,7 @@ from keras_derivs.engine.taylor.series import (
 from keras_derivs.engine.taylor.shapes import is_plain
 
 LOG2, LOG10 = math.log(2), math.log(10)
+ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))  # as TensorFlow has it, in float64 too
 
 
 def smooth(*classes):
@@ -100,9 +102,9 @@ def squareplus(z, operation):
 @smooth(nn.Gelu)
 def gelu(z, operation):
     if operation.approximate:
-        inner = z + square(z) * z * 0.044715
+        inner = z + square(z) * z * float(np.float32(0.044715))
         return z * (tanh(inner * math.sqrt(2 / math.pi)) + 1) * 0.5
-    return z * (erf(z * math.sqrt(0.5)) + 1) * 0.5
+    return z * (erf(z * ROOT_OF_HALF) + 1) * 0.5
 
 
 @taylor_rule(knp.Power)

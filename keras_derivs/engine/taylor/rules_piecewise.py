@@ -1,5 +1,6 @@
 """Rules of functions in pieces: what holds on each side of a kink; at a kink, one side."""
 
+import numpy as np
 from keras import ops
 from keras.src.activations import activations
 from keras.src.ops import nn
@@ -36,7 +37,7 @@ SLOPES = {
     knp.Fabs: lambda operation, x: ops.sign(x),
     nn.Relu: lambda operation, x: x > 0,
     nn.Relu6: lambda operation, x: _inside(x, 0, 6),
-    nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, operation.negative_slope, x),
+    nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, _single(operation.negative_slope), x),
     nn.HardSigmoid: lambda operation, x: pick(_inside(x, -3, 3), 1 / 6, 0.0, x),
     nn.SparseSigmoid: lambda operation, x: pick(_inside(x, -1, 1), 0.5, 0.0, x),
     nn.HardTanh: lambda operation, x: _inside(x, -1, 1),
@@ -56,6 +57,11 @@ def relu(operation, x):
     if operation.max_value is None:
         return slope
     return slope * ops.cast(x < operation.max_value, x.dtype)
+
+
+def _single(number):
+    """A number as TensorFlow's kernel has it, in float64 too."""
+    return float(np.float32(number))
 
 
 def _inside(x, low, high):

@@ -1,0 +1,89 @@
+"""A float64 copy of a model, which leaves the model itself alone."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+BASE = ("name", "trainable", "dtype")  # what every layer's config has
+
+
+def double(model, inputs):
+    """(model, inputs) in float64; both as they are where the model cannot be copied so."""
+    given = keras.tree.map_structure(_as_double, inputs)
+    expected = model(inputs, training=False)
+    try:
+        with _float64():
+            copy = _copy(model)
+            copy(given, training=False)  # creates the weights of a layer that has none yet
+            copy.set_weights(model.get_weights())
+            agrees = _agree(copy(given, training=False), expected)
+    except Exception:  # a layer that cannot be made again: it is checked in its own precision
+        agrees = False
+    return (copy, given) if agrees else (model, inputs)
+
+
+@contextlib.contextmanager
+def _float64():
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def _copy(layer):
+    """The same layer without its weights, in float64."""
+    if isinstance(layer, keras.Sequential) or hasattr(layer, "_nodes_by_depth"):
+        functional = getattr(layer, "_functional", None) or layer
+        inputs = keras.tree.map_structure(_input, functional._inputs_struct)
+        return keras.models.clone_model(layer, input_tensors=inputs, clone_function=_copy)
+    if isinstance(layer, keras.layers.Lambda):
+        made = keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
+        made._output_shape = layer._output_shape
+        return made
+    config = _with_float64(layer.get_config())
+    try:
+        return type(layer).from_config(config)
+    except TypeError:  # a layer whose `__init__` takes arguments of its own only
+        return type(layer)(**{key: value for key, value in config.items() if key not in BASE})
+
+
+def _input(tensor):
+    dtype = "float64" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
+    return keras.Input(batch_shape=tensor.shape, dtype=dtype)
+
+
+def _with_float64(config):
+    """The config, with float64 for every dtype, also of layers inside."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(_with_float64(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float64" if key == "dtype" and _is_float(value) else _with_float64(value)
+        for key, value in config.items()
+    }
+
+
+def _is_float(dtype):
+    name = dtype["config"].get("name", "") if isinstance(dtype, dict) else str(dtype)
+    return "float" in name
+
+
+def _as_double(x):
+    x = keras.ops.convert_to_numpy(x)
+    return x.astype("float64") if np.issubdtype(x.dtype, np.floating) else x
+
+
+def _agree(found, expected):
+    pairs = zip(keras.tree.flatten(found), keras.tree.flatten(expected))
+    return all(_close(*map(keras.ops.convert_to_numpy, pair)) for pair in pairs)
+
+
+def _close(a, b):
+    scale = np.max(np.abs(b), initial=0, where=np.isfinite(b))
+    return np.allclose(a, b, rtol=0, atol=1e-3 * scale, equal_nan=True)

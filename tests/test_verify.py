@@ -1,0 +1,270 @@
+"""`verify` finds what is planted, names the layer, and raises no false alarm."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from models import MODELS, build, points
+
+import keras_derivs as kd
+from keras_derivs.engine import choose
+
+
+class Planted(layers.Layer):
+    """A layer of one function, not registered and without a config: as users write them."""
+
+    def __init__(self, function, name="planted"):
+        super().__init__(name=name)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def get_config(self):
+        return {"function": self.function, "name": self.name}
+
+
+def wrong_factor(x):
+    @tf.custom_gradient
+    def sine(x):
+        return tf.sin(x), lambda upstream: upstream * tf.cos(x) * 1.01
+
+    return sine(x)
+
+
+def wrong_at_second_order(x):
+    @tf.custom_gradient
+    def square(x):
+        return x * x, lambda upstream: upstream * 2 * tf.stop_gradient(x)
+
+    return square(x)
+
+
+def numpy_call(x):
+    y = tf.numpy_function(lambda a: np.sin(a), [x], x.dtype)
+    return x + tf.ensure_shape(y, x.shape)
+
+
+PLANTED = {
+    "wrong custom gradient": wrong_factor,
+    "custom gradient, wrong at second order": wrong_at_second_order,
+    "stop_gradient": ops.stop_gradient,
+    "stop_gradient on a part": lambda x: x * ops.stop_gradient(x),
+    "numpy": numpy_call,
+    "argmax": lambda x: x + ops.cast(ops.argmax(x, axis=-1, keepdims=True), x.dtype),
+    "round": lambda x: x + ops.round(4 * x),
+    "batch mean": lambda x: x - ops.mean(x, axis=0, keepdims=True),
+    "singular": lambda x: ops.sqrt(x - x) + x,
+    "moments": lambda x: x * tf.nn.moments(x, axes=[-1], keepdims=True)[1],
+}
+
+
+def around(layer):
+    """A model with a layer in the middle."""
+    inputs = keras.Input((3,))
+    h = layers.Dense(4, "tanh", name="before")(inputs)
+    return keras.Model(inputs, layers.Dense(2, "tanh", name="after")(layer(h)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_found_and_named(name):
+    model = around(Planted(PLANTED[name]))
+    weights = [w.copy() for w in model.get_weights()]
+    report = kd.verify(model, points((4, 3)))
+    assert not report and report.failures, report
+    assert report.culprit == "'planted' (of type Planted)", report
+    assert "planted" in str(report) and "FAILED" in str(report)
+    assert all(np.array_equal(*pair) for pair in zip(weights, model.get_weights()))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_says_what_is_wrong():
+    x = points((4, 3))
+    report = kd.verify(around(Planted(PLANTED["custom gradient, wrong at second order"])), x)
+    failed = [check.name for check in report.failures]
+    assert not any("order 1" in name for name in failed) and "order 2, strategy 'reverse'" in failed
+    report = kd.verify(around(Planted(PLANTED["batch mean"])), x)
+    assert report.failures[0].name == "rows are independent"
+    report = kd.verify(around(Planted(PLANTED["round"])), x)
+    assert "no jumps" in [check.name for check in report.failures]
+    singular = keras.Sequential([keras.Input((3,)), Planted(lambda x: ops.sqrt(ops.abs(x)))])
+    x[2, 1] = 0.0
+    report = kd.verify(singular, x)
+    assert "not finite at sample 2" in str(report)
+
+
+def test_a_fault_in_a_model_in_a_model():
+    inner = around(Planted(wrong_factor))
+    inputs = keras.Input((3,))
+    outer = keras.Model(inputs, layers.Dense(1, "tanh")(inner(layers.Dense(3)(inputs))))
+    report = kd.verify(outer, points((4, 3)), order=1)
+    assert report.culprit == f"'planted' (of type Planted) in '{inner.name}'"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_false_alarm(name):
+    model, x = build(name, "float32")
+    report = kd.verify(model, x, order=1 if name == "sequence" else 2)
+    assert report and all(check.status in ("ok", "skipped") for check in report.checks), report
+    assert "all is well" in str(report) and report.culprit is None
+
+
+SMOOTH = {
+    "convolution": ((6, 2), [layers.Conv1D(3, 2, activation="gelu"), layers.Flatten()]),
+    "attention": ((4, 4), [lambda x: layers.MultiHeadAttention(2, 2)(x, x), layers.Flatten()]),
+    "normalised": ((4,), [layers.BatchNormalization(), layers.LayerNormalization()]),
+    "dropout": ((4,), [layers.Dropout(0.5), layers.GaussianNoise(1.0), layers.Dense(2, "elu")]),
+    "recurrent": ((3, 2), [layers.Bidirectional(layers.GRU(2))]),
+    "softmax": ((4,), [layers.Softmax(), layers.Dense(3, "silu")]),
+    "lambda": ((4,), [layers.Lambda(lambda x: ops.exp(x) * 2)]),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_no_false_alarm_on_layers(name):
+    shape, stack = SMOOTH[name]
+    inputs = y = keras.Input(shape)
+    for layer in stack:
+        y = layer(y)
+    report = kd.verify(keras.Model(inputs, y), points((3, *shape)))
+    assert report, report
+
+
+def test_kinks_are_no_errors():
+    model = keras.Sequential([keras.Input((2,)), layers.ReLU(), layers.Dense(1)])
+    x = np.array([[0.5, -0.7], [1e-9, 0.3], [-0.4, 0.9]])
+    report = kd.verify(model, x, order=1)
+    assert report and "kink near sample 1" in str(report)
+    assert not any(check.status == "kink" for check in kd.verify(model, x[::2], order=1).checks)
+
+
+def test_third_order():
+    model, x = build("scalar", "float64")
+    report = kd.verify(model, x, order=3)
+    assert report and "order 3, strategy 'taylor'" in str(report)
+
+
+def test_several_inputs_and_outputs():
+    inputs = {
+        "t": keras.Input((1,), name="t"),
+        "x": keras.Input((2,), name="x"),
+        "n": keras.Input((1,), dtype="int32", name="n"),
+    }
+    embedded = layers.Flatten()(layers.Embedding(3, 2)(inputs["n"]))
+    h = layers.Dense(4, "tanh")(ops.concatenate([inputs["t"] * inputs["x"], embedded], 1))
+    model = keras.Model(inputs, {"u": layers.Dense(1)(h), "v": layers.Dense(9, "tanh")(h)})
+    at = {"t": points((3, 1)), "x": points((3, 2), seed=1), "n": np.array([[0], [2], [1]])}
+    report = kd.verify(model, at, order=1)
+    assert report and "output 1, order 1" in str(report), report
+
+
+def test_derivatives_inside_a_model():
+    x = keras.Input((2,))
+    u = layers.Dense(1)(layers.Dense(4, "tanh")(x))
+    report = kd.verify(keras.Model(x, [u, kd.laplacian(u, x)]), points((3, 2)), order=1)
+    assert report, report
+
+
+DERIVATIVES = {
+    "Gradient": lambda m: kd.Gradient(m),
+    "Jacobian": lambda m: kd.Jacobian(m),
+    "SubJacobian": lambda m: kd.SubJacobian(m, inputs=[2, 0], strategy="forward"),
+    "Hessian": lambda m: kd.Hessian(m, return_value=True),
+    "HessianDiagonal": lambda m: kd.HessianDiagonal(m),
+    "Laplacian": lambda m: kd.Laplacian(m),
+    "weights": lambda m: kd.Laplacian(m, weights=[1, -2, 0]),
+    "directions": lambda m: kd.Laplacian(m, directions=[[1, 2, 0], [0, 1, 1]], weights=[1, -1]),
+    "Partials": lambda m: kd.Partials(m, [(), (0,), (1, 2), (0, 0, 2)]),
+    "JVP": lambda m: kd.JVP(m),
+    "VJP": lambda m: kd.VJP(m),
+    "HVP": lambda m: kd.HVP(m),
+}
+VECTORS = {"JVP": (4, 3), "HVP": (4, 3), "VJP": (4, 1)}
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_every_derivative_layer(name):
+    model, x = build("scalar", "float32")
+    x = [x, points(VECTORS[name], seed=5)] if name in VECTORS else x
+    report = kd.verify(DERIVATIVES[name](model), x)
+    assert report and all(check.status == "ok" for check in report.checks), report
+    possible = choose.STRATEGIES[DERIVATIVES[name](model).kind]
+    assert sum("strategy" in check.name for check in report.checks) == len(possible)
+
+
+@pytest.mark.parametrize("layer", [kd.Divergence, kd.Curl])
+def test_vector_fields(layer):
+    model, x = build("sequential", "float64", num_outputs=3)
+    assert kd.verify(layer(model), x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["wrong custom gradient", "stop_gradient on a part", "moments"])
+def test_a_derivative_layer_of_a_wrong_model(name):
+    layer = kd.Hessian(around(Planted(PLANTED[name])))
+    report = kd.verify(layer, points((4, 3)))
+    assert not report and report.culprit == "'planted' (of type Planted)", report
+
+
+def test_a_wrong_engine_is_found(monkeypatch):
+    model, x = build("scalar", "float64")
+    right, price = choose.STRATEGIES["hessian"]["reverse"]
+
+    def wrong(target, request):
+        y, [[hessian]] = right(target, request)
+        return y, [[hessian * ops.convert_to_tensor([[1.0, 1.0, 1.0001]], "float64")]]
+
+    monkeypatch.setitem(choose.STRATEGIES["hessian"], "reverse", (wrong, price))
+    report = kd.verify(kd.Hessian(model), x)
+    assert [check.name for check in report.failures] == ["strategy 'reverse'"]
+
+
+def test_the_model_stays_as_it_was():
+    inputs = keras.Input((3,))
+    y = layers.Dropout(0.5)(layers.BatchNormalization()(layers.Dense(4, "tanh")(inputs)))
+    model = keras.Model(inputs, y)
+    before = [np.array(v) for v in model.variables]
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    assert kd.verify(model, points((4, 3)), order=1)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.variables))
+    assert nodes == [len(layer._inbound_nodes) for layer in model.layers]
+    assert keras.config.floatx() == "float32" and keras.config.dtype_policy().name == "float32"
+
+
+def test_a_layer_that_computes_in_float32_whatever_is_asked():
+    model = around(Planted(lambda x: ops.sin(ops.cast(x, "float32"))))
+    report = kd.verify(model, points((4, 3)), order=1)
+    assert report, report
+
+
+def test_many_entries_are_not_compared_one_by_one():
+    model = keras.Sequential([keras.Input((40,)), layers.Dense(1, "tanh")])
+    with pytest.raises(ValueError, match="300.*Received: 820.*random directions"):
+        kd.verify(kd.Hessian(model), points((2, 40)))
+    assert kd.verify(model, points((2, 40)))
+
+
+WRONG = {
+    "no layer": (lambda: kd.verify(np.sin, points((2, 3))), TypeError, "layer.*Received.*sin"),
+    "order": (lambda: kd.verify(build("scalar", "float32")[0], points((2, 3)), 7), ValueError, "order=.*7"),
+    "integers": (
+        lambda: kd.verify(layers.Embedding(3, 2), np.array([[1]])), ValueError, "float input.*int64"
+    ),
+    "order of a layer": (
+        lambda: kd.verify(kd.Gradient(build("scalar", "float32")[0]), points((2, 3)), 1),
+        ValueError, "for models.*Received: 1",
+    ),
+    "an estimate": (
+        lambda: kd.verify(kd.Laplacian(build("scalar", "float32")[0], num_samples=2), points((2, 3))),
+        ValueError, "exact.*estimate from 2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments(name):
+    function, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        function()
