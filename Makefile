@@ -12,7 +12,8 @@ help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
 	@echo "make test        the tests; make test-slow: the long ones; make test-all: both"
 	@echo "make lint        check style and format"
-	@echo "make benchmarks  time the derivatives against hand-written TensorFlow"
+	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
+	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
 	@echo "make clean       remove the environment and what the demo wrote"
 
 demo: $(VENV)/plots.stamp
@@ -30,8 +31,9 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-benchmarks: $(VENV)/plots.stamp
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+benchmarks: $(VENV)/benchmarks.stamp
+	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) burgers.keras burgers.png

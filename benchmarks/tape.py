@@ -99,32 +99,6 @@ def hessian(num_inputs=4):
         table(f"Hessian {num_inputs} x {num_inputs}, training step, XLA {jit}", medians, "Hessian")
 
 
-def burgers():
-    model = mlp(2, [64] * 4, 1)
-    layer = kd.Partials(model, [(), (0,), (1,), (1, 1)], strategy="tape")
-
-    def residual(u, u_t, u_x, u_xx):
-        return tf.reduce_mean((u_t + u * u_x - 0.01 * u_xx) ** 2)
-
-    def nested(x):
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                u = model(x)
-            slopes = inner.gradient(u, x)
-            u_t, u_x = slopes[:, 0:1], slopes[:, 1:2]
-        return residual(u, u_t, u_x, outer.gradient(u_x, x)[:, 1:2])
-
-    for jit in (False, True):
-        rivals = {
-            "Partials": train_step(lambda x: residual(*layer(x)), model.trainable_variables, jit),
-            "nested tapes": train_step(nested, model.trainable_variables, jit),
-        }
-        medians = compare(rivals, points(10_000, 2))
-        table(f"u, u_t, u_x, u_xx, training step, XLA {jit}", medians, "Partials")
-
-
 if __name__ == "__main__":
-    for benchmark in (gradient, block, hessian, burgers):
+    for benchmark in (gradient, block, hessian):
         benchmark()

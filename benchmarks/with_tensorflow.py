@@ -1,0 +1,221 @@
+"""The Taylor engine, and nested tapes as a skilled person would write them by hand."""
+
+import itertools
+import os
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+from works import RATE
+
+import keras_derivs as kd
+
+
+def network(weights, features):
+    widths = [kernel.shape[1] for kernel in weights[::2]]
+    hidden = [keras.layers.Dense(width, "tanh") for width in widths[:-1]]
+    net = keras.Sequential([keras.Input((features,)), *hidden, keras.layers.Dense(widths[-1])])
+    net.set_weights(weights)
+    return net
+
+
+def taylor(net, work):
+    """A function of x: the derivatives of one work, by the layers of the package."""
+    if work.kind == "laplacian":
+        return kd.Laplacian(net, strategy="taylor", return_value=True)
+    if work.kind == "burgers":
+        return kd.Partials(net, [(), (0,), (1,), (1, 1)], strategy="taylor")
+    if work.kind == "line":
+        line = [(0,) * order for order in range(work.order + 1)]
+        return kd.Partials(net, line, strategy="taylor")
+    partials = kd.Partials(net, [(), (0,) * 4, (0, 0, 1, 1), (1,) * 4], strategy="taylor")
+
+    def biharmonic(x):
+        u, u_xxxx, u_xxyy, u_yyyy = partials(x)
+        return u, u_xxxx + 2 * u_xxyy + u_yyyy
+
+    return biharmonic
+
+
+class Tape(tf.GradientTape):
+    """A tape that records what becomes of x alone, not what is made of weights only."""
+
+    def __init__(self, x, persistent=False):
+        super().__init__(persistent, watch_accessed_variables=False)
+        self.x = x
+
+    def __enter__(self):
+        tape = super().__enter__()
+        tape.watch(self.x)
+        return tape
+
+
+def nested(net, work):
+    """Every derivative on a tape around the lower ones, each of which is computed once."""
+    if work.kind == "line":
+        return lambda x: line(net, x, work.order)
+    return {"burgers": burgers, "laplacian": laplacian, "biharmonic": twice_laplacian}[work.kind](
+        net
+    )
+
+
+def line(net, x, order):
+    if order == 0:
+        return [net(x)]
+    with Tape(x) as tape:
+        lower = line(net, x, order - 1)
+    return [*lower, tape.gradient(lower[-1], x)]
+
+
+def burgers(net):
+    def derive(x):
+        with Tape(x) as second:
+            with Tape(x) as first:
+                u = net(x)
+            slopes = first.gradient(u, x)
+            u_x = slopes[:, 1:2]
+        return u, slopes[:, :1], u_x, second.gradient(u_x, x)[:, 1:2]
+
+    return derive
+
+
+def laplacian(function):
+    """One backward pass through the gradient for each direction."""
+
+    def derive(x):
+        with Tape(x, persistent=True) as second:
+            with Tape(x) as first:
+                u = function(x)
+            slopes = tf.unstack(first.gradient(u, x), axis=1)
+        curvatures = [second.gradient(slope, x)[:, n : n + 1] for n, slope in enumerate(slopes)]
+        return u, sum(curvatures)
+
+    return derive
+
+
+def riding_laplacian(net, work):
+    """All directions in the batch axis of one pair of tapes."""
+
+    def derive(x):
+        batch, features = x.shape
+        copies = tf.repeat(x, features, axis=0)
+        chosen = tf.tile(tf.eye(features, dtype=x.dtype), [batch, 1])
+        with Tape(copies) as second:
+            with Tape(copies) as first:
+                u = net(copies)
+            along = tf.reduce_sum(first.gradient(u, copies) * chosen, axis=1)
+        diagonal = tf.reduce_sum(second.gradient(along, copies) * chosen, axis=1)
+        total = tf.reduce_sum(tf.reshape(diagonal, (batch, features)), axis=1, keepdims=True)
+        return u[::features], total
+
+    return derive
+
+
+def twice_laplacian(net):
+    """The Laplacian of the Laplacian: six backward passes."""
+
+    def derive(x):
+        found = []
+
+        def inner(x):
+            u, lower = laplacian(net)(x)
+            found.append(u)
+            return lower
+
+        _, result = laplacian(inner)(x)
+        return found[0], result
+
+    return derive
+
+
+def term_by_term(net, work):
+    """u_xxxx, u_xxyy and u_yyyy, eight backward passes."""
+
+    def derive(x):
+        with Tape(x, persistent=True) as fourth:
+            with Tape(x, persistent=True) as third:
+                with Tape(x, persistent=True) as second:
+                    with Tape(x) as first:
+                        u = net(x)
+                    u_x, u_y = tf.unstack(first.gradient(u, x), axis=1)
+                u_xx, u_yy = second.gradient(u_x, x)[:, 0], second.gradient(u_y, x)[:, 1]
+            u_xxx, u_yyx_yyy = third.gradient(u_xx, x)[:, 0], third.gradient(u_yy, x)
+            u_yyx, u_yyy = u_yyx_yyy[:, 0], u_yyx_yyy[:, 1]
+        u_xxxx, u_yyxx = fourth.gradient(u_xxx, x)[:, :1], fourth.gradient(u_yyx, x)[:, :1]
+        return u, u_xxxx + 2 * u_yyxx + fourth.gradient(u_yyy, x)[:, 1:2]
+
+    return derive
+
+
+PEERS = {
+    "Taylor": taylor,
+    "nested tapes": nested,
+    "nested tapes, all directions in the batch": riding_laplacian,
+    "nested tapes, term by term": term_by_term,
+}
+tensor = tf.constant
+
+
+def build(peer, work, mode):
+    """(derivatives of x, training step at x, the weights now)."""
+    net = network(work.weights(), work.features)
+    derive = PEERS[peer](net, work)
+    variables = net.trainable_variables
+
+    @tf.function(jit_compile=mode == "XLA")
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_mean(tf.square(term)) for term in derive(x))
+        for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+            if gradient is not None:
+                variable.assign_sub(RATE * gradient)
+        return loss
+
+    def values(x):
+        return [term.numpy() for term in derive(x)]
+
+    return values, step, net.get_weights
+
+
+def products(work, mode):
+    """(FLOPs, seconds alone) of the matrix products of a Taylor training step.
+
+    Each coefficient goes through every layer once forward (x k) and twice backward (g k', x' g),
+    save that in the first layer only the value depends on the sample, and nothing asks for g k'.
+    """
+    widths = [work.features, *work.widths, 1]
+    coefficients = {"burgers": [1] * 4, "line": [1] * (work.order + 1), "biharmonic": [1] * 13}
+    riding = coefficients.get(work.kind, [1, work.features, 1])  # along the batch axis
+    shapes = [(work.points, *widths[:2], False)]
+    for wide, narrow in itertools.pairwise(widths[1:]):
+        shapes += [(times * work.points, wide, narrow, True) for times in riding]
+    alone = {shape: product_seconds(*shape, mode) for shape in set(shapes)}
+    flops = sum(2 * (2 + back) * rows * wide * narrow for rows, wide, narrow, back in shapes)
+    return flops, sum(alone[shape] for shape in shapes)
+
+
+def product_seconds(rows, wide, narrow, back, mode):
+    """Of x k and g k' in a chain, and of x' g, each several times in one call."""
+
+    def chain(xs, k, gs):
+        x = xs[0]
+        for _ in range(4):
+            x = tf.matmul(x @ k, k, transpose_b=True)
+        return x
+
+    def weights(xs, k, gs):
+        return sum(tf.matmul(x, g, transpose_a=True) for x in xs for g in gs)
+
+    def median(function):
+        compiled, times = tf.function(function, jit_compile=mode == "XLA"), []
+        for _ in range(15):
+            xs, gs = ([tf.random.normal((rows, n)) for _ in range(3)] for n in (wide, narrow))
+            start = time.perf_counter()
+            compiled(xs, tf.random.normal((wide, narrow)), gs)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[3:])
+
+    return median(weights) / 9 + median(chain) / (4 if back else 8)

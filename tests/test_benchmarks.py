@@ -1,0 +1,87 @@
+"""The benchmarks compute what they say: every TensorFlow entry, at small sizes."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from truth import EXACT, close
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks"))
+
+import with_tensorflow
+import worker
+import works
+
+WORKS = {
+    "burgers": works.Work("burgers", 2, (5, 4), 6),
+    "line": works.Work("line", 1, (5, 4), 6, order=4),
+    "laplacian": works.Work("laplacian", 3, (5, 4), 6),
+    "biharmonic": works.Work("biharmonic", 2, (5, 4), 6, order=4),
+}
+MINE = {name: peer for name, peer in works.PEERS.items() if peer.module == "with_tensorflow"}
+
+
+def value(weights, x):
+    """The network in float64, for truth from outside."""
+    weights = [w.astype("float64") for w in weights]
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2]):
+        x = np.tanh(x @ kernel + bias)
+    return x @ weights[-2] + weights[-1]
+
+
+def differences(work, x, step=0.05):
+    """The last derivative of a work, by central differences of the network's value."""
+    move = lambda n: step * np.eye(work.features)[n]  # noqa: E731
+    f = lambda x: value(work.weights(), x)  # noqa: E731
+    second = lambda f, n: (  # noqa: E731
+        lambda x: (f(x + move(n)) - 2 * f(x) + f(x - move(n))) / step**2
+    )
+    laplacian = lambda f: lambda x: sum(second(f, n)(x) for n in range(work.features))  # noqa: E731
+    if work.kind == "burgers":
+        return second(f, 1)(x)
+    return laplacian(laplacian(f))(x) if work.order == 4 else laplacian(f)(x)
+
+
+@pytest.mark.parametrize("kind", WORKS)
+def test_taylor_entry_is_the_derivative_it_is_named_for(kind):
+    work = WORKS[kind]
+    values, _, _ = with_tensorflow.build("Taylor", work, "tf.function")
+    found = values(with_tensorflow.tensor(work.batch(0)))
+    expected = differences(work, work.batch(0).astype("float64"))
+    assert np.max(np.abs(expected)) > 0.01
+    close(found[0], value(work.weights(), work.batch(0)), EXACT["float32"])
+    np.testing.assert_allclose(found[-1], expected, atol=0.02 * np.max(np.abs(expected)))
+
+
+@pytest.mark.parametrize(
+    "kind, peer",
+    [(kind, name) for name, peer in MINE.items() for kind in peer.kinds if name != "Taylor"],
+)
+def test_every_tape_agrees_with_taylor(kind, peer):
+    work = WORKS[kind]
+    x = with_tensorflow.tensor(work.batch(0))
+    results = []
+    for name in ("Taylor", peer):
+        values, step, weights = with_tensorflow.build(name, work, "tf.function")
+        start, found = weights(), values(x)
+        loss = float(step(x))
+        moved = [(w - old) / works.RATE for w, old in zip(weights(), start)]
+        results.append([*found, np.array(loss), *moved[:-1]])
+    assert any(np.max(np.abs(change)) > 0.01 for change in moved)
+    for ours, theirs in zip(*results, strict=True):
+        close(ours, theirs, 100 * EXACT["float32"])
+
+
+def test_the_tables_name_what_the_module_has():
+    assert set(with_tensorflow.PEERS) == set(MINE)
+    assert set(works.TAPES) == set(MINE) - {"Taylor"}
+
+
+def test_a_worker_answers_in_json(monkeypatch):
+    monkeypatch.setitem(works.TABLES, "small", {"line": WORKS["line"]})
+    process = worker.Worker("with_tensorflow")
+    answer = json.loads(json.dumps(process.load("small", "line", "Taylor", "tf.function")))
+    assert answer["first"] > 0 and len(answer["values"]) == 5
+    assert all(seconds > 0 for seconds in process.run(0, 1, 2))
