@@ -12,10 +12,10 @@ DOCS = HERE.parent / "docs"
 def main():
     results = json.loads(RESULTS.read_text())
     parts = [introduction(results.pop("facts")), ratios(results), shares(results)]
-    parts += [growth(results, "orders", "order", "u and its derivatives up to an order, 1 input, "
-              "4 layers of 64, 1,000 points")]  # fmt: skip
-    parts += [growth(results, "dimensions", "number of inputs", "Laplacian, 4 layers of 64, 2,000 points or "
-              "50,000 / d if that is less")]  # fmt: skip
+    line = "u and its derivatives up to an order, 1 input, 4 layers of 64, 1,000 points"
+    sum_of_all = "Laplacian, 4 layers of 64, 2,000 points or 50,000 / d if that is less"
+    parts += [growth(results, "orders", "order", line)]
+    parts += [growth(results, "dimensions", "number of inputs", sum_of_all)]
     parts += [details(results)]
     (DOCS / "benchmarks.md").write_text("\n".join(parts))
     draw(results)
@@ -81,11 +81,10 @@ def shares(results):
         rows.append([key, taylor[1], f"{flops / 1e9:.2f}", f"{flops / alone / 1e9:.0f}",
                      f"{flops / seconds / 1e9:.0f}", f"{100 * alone / seconds:.0f} %"])  # fmt: skip
     text = (
-        "## What the machine could do\n\nNearly all arithmetic of a step is matrix products: one "
-        "forward and two backward for every coefficient and layer. Their floating-point operations "
-        "are counted, and the same products are timed alone, in the same mode. The share is the "
-        "time alone over the time of the step. It can pass 100 %: inside a step the factors are "
-        "still in the cache.\n\n"
+        "## What the machine could do\n\nNearly all arithmetic of a step is in the matrix products "
+        "between hidden layers, one forward and two backward for every coefficient and layer. "
+        "Their floating-point operations are counted, and products of the same shapes are timed "
+        "alone, in the same mode. The share is the time alone over the time of the step.\n\n"
     )
     head = ["work", "mode", "GFLOP", "products alone, GFLOP/s", "in the step, GFLOP/s", "share"]
     return text + table(head, rows)

@@ -1,6 +1,5 @@
 """The Taylor engine, and nested tapes as a skilled person would write them by hand."""
 
-import itertools
 import os
 import statistics
 import time
@@ -181,23 +180,21 @@ def build(peer, work, mode):
 
 
 def products(work, mode):
-    """(FLOPs, seconds alone) of the matrix products of a Taylor training step.
+    """(FLOPs, seconds alone) of the matrix products between hidden layers in a Taylor step.
 
-    Each coefficient goes through every layer once forward (x k) and twice backward (g k', x' g),
-    save that in the first layer only the value depends on the sample, and nothing asks for g k'.
+    Each coefficient goes through every layer once forward (x k) and twice backward (g k', x' g).
     """
-    widths = [work.features, *work.widths, 1]
     coefficients = {"burgers": [1] * 4, "line": [1] * (work.order + 1), "biharmonic": [1] * 13}
     riding = coefficients.get(work.kind, [1, work.features, 1])  # along the batch axis
-    shapes = [(work.points, *widths[:2], False)]
-    for wide, narrow in itertools.pairwise(widths[1:]):
-        shapes += [(times * work.points, wide, narrow, True) for times in riding]
-    alone = {shape: product_seconds(*shape, mode) for shape in set(shapes)}
-    flops = sum(2 * (2 + back) * rows * wide * narrow for rows, wide, narrow, back in shapes)
-    return flops, sum(alone[shape] for shape in shapes)
+    rows = [times * work.points for times in riding]
+    (width,) = set(work.widths)
+    alone = {number: product_seconds(number, width, mode) for number in set(rows)}
+    layers = len(work.widths) - 1
+    flops = 3 * 2 * width**2 * sum(rows) * layers
+    return flops, sum(alone[number] for number in rows) * layers
 
 
-def product_seconds(rows, wide, narrow, back, mode):
+def product_seconds(rows, width, mode):
     """Of x k and g k' in a chain, and of x' g, each several times in one call."""
 
     def chain(xs, k, gs):
@@ -212,10 +209,10 @@ def product_seconds(rows, wide, narrow, back, mode):
     def median(function):
         compiled, times = tf.function(function, jit_compile=mode == "XLA"), []
         for _ in range(15):
-            xs, gs = ([tf.random.normal((rows, n)) for _ in range(3)] for n in (wide, narrow))
+            xs, gs = ([tf.random.normal((rows, width)) for _ in range(3)] for _ in range(2))
             start = time.perf_counter()
-            compiled(xs, tf.random.normal((wide, narrow)), gs)
+            compiled(xs, tf.random.normal((width, width)), gs)
             times.append(time.perf_counter() - start)
         return statistics.median(times[3:])
 
-    return median(weights) / 9 + median(chain) / (4 if back else 8)
+    return median(weights) / 9 + median(chain) / 4
