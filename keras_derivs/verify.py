@@ -106,16 +106,16 @@ def _verify_layer(layer, x, order, seed, verbose):
         return report.done()
     plan = auto.plan
     problem = Problem(model, given, flat, plan.wrt, plan.output, layer.training, seed=seed)
-    checks = of_model(plan.order)
+    checks = of_model(plan.request.order)
     for name in ("rows are independent", "no jumps"):
         report.add(run(name, checks[name], problem), problem, checks[name])
     true = of_layer.true(auto, problem, vectors)
     for strategy in choose.STRATEGIES[layer.kind]:
         check = partial(of_layer.against, lambda name=strategy: copy(name), called_on, true)
         check = run(f"strategy '{strategy}'", check, problem)
-        report.add(check, problem, checks[f"order {plan.order}, strategy 'reverse'"])
+        report.add(check, problem, checks[f"order {plan.request.order}, strategy 'reverse'"])
     for mode in modes.NAMES:
-        name, tolerance = f"the same by {mode}", rounding(problem, plan.order)
+        name, tolerance = f"the same by {mode}", rounding(problem, plan.request.order)
         alike = partial(_alike, auto, called_on, mode, tolerance)
         report.add(run(name, alike, problem), problem, checks[name])
     return report.done()

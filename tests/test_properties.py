@@ -258,7 +258,7 @@ def a_loss_of_derivatives_has_the_right_slope_by_weights(recipe, number, strateg
     x = choose_wrt(graph, number).tensor
     twins = (kd.jacobian, kd.laplacian)
     model = keras.Model(graph.inputs, [twin(graph.y, x, strategy=strategy) for twin in twins])
-    weights = model.trainable_variables
+    weights = [variable.value for variable in model.trainable_variables]
     assume(weights)
 
     def loss():

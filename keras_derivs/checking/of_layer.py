@@ -23,7 +23,7 @@ def against(make, inputs, truth, problem, name):
     """Whether what the layer from `make()` returns is the truth."""
     layer = make()
     results = [_numpy(x) for x in keras.tree.flatten(layer(inputs))]
-    tolerance = rounding(problem, layer.plan.order)
+    tolerance = rounding(problem, layer.plan.request.order)
     return worst(
         [
             compare(name, *(_rows(x) for x in (found, *parts)), tolerance)

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.engine import passes
+from keras_derivs.engine import passes, traced
+from keras_derivs.engine.notes import notes, places
 from keras_derivs.engine.target import Target
 
 NUM_ROWS = 2
@@ -20,9 +21,12 @@ def build(model, structure, specs):
             model(keras.tree.pack_sequence_as(structure, _probe(specs, 0)), training=False)
 
 
-def check(model, structure, specs, wrt, output, training):
-    """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`."""
-    eagerly(_check, Target(model, structure, specs, wrt, output, training))
+def check(model, structure, specs, wrt, output, training, order):
+    """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`.
+
+    Returns the steps on the way from the inputs to the output, for derivatives up to `order`.
+    """
+    return eagerly(_check, Target(model, structure, specs, wrt, output, training), order)
 
 
 def eagerly(function, *args):
@@ -33,15 +37,31 @@ def eagerly(function, *args):
         return thread.submit(function, *args).result()
 
 
-def _check(specified):
+def _check(specified, order):
     target = specified.given(_probe(specified.inputs, seed=0))
     y = _try(target)
     if y is None or y.shape.rank == 0 or y.shape[0] != NUM_ROWS:
-        return
+        return []
     _check_rows(target, y, _probe(specified.inputs, seed=1))
+    steps = traced.steps(target, order) or []
+    _check_lost(target.model, steps)
     with passes.watch(target.xs) as tape:
         y = passes.run(target)
-    passes.pull_back(tape, y, target.xs, None)
+    try:
+        passes.pull_back(tape, y, target.xs, None)
+    except ValueError as error:
+        raise ValueError(" ".join([str(error), *notes(target.model, steps, order)])) from None
+    return steps
+
+
+def _check_lost(model, steps):
+    lost = places(model, steps, traced.LOST)
+    if lost:
+        raise ValueError(
+            f"A derivative needs operations that TensorFlow can differentiate. Received: {lost} on "
+            f"the way from the inputs to the output: what passes there would be missing. Write it "
+            f"in `keras.ops`, or give it a gradient with `tf.custom_gradient`."
+        )
 
 
 def _check_rows(target, y, others):

@@ -1,6 +1,7 @@
 """The ways TensorFlow runs a function."""
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 NAMES = ("tf.function", "XLA")
 
@@ -8,3 +9,9 @@ NAMES = ("tf.function", "XLA")
 def compiled(function, mode):
     """A function of tensors as a graph, with or without XLA."""
     return tf.function(function, jit_compile=mode == "XLA")
+
+
+def compiling():
+    """Whether a function is being traced for XLA."""
+    in_graph = not tf.executing_eagerly()
+    return in_graph and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

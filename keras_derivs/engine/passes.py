@@ -41,7 +41,8 @@ def pull_back(tape, y, xs, cotangent, order=1):
 
     Where no gradient arrives, a first derivative does not exist; a higher one is zero.
     """
-    gradients = tape.gradient(y, xs, output_gradients=cotangent)
+    with exact.gradients():
+        gradients = tape.gradient(y, xs, output_gradients=cotangent)
     lost = [x.shape for x, gradient in zip(xs, gradients) if gradient is None]
     if lost and order == 1:
         raise ValueError(

@@ -68,6 +68,13 @@ class Request:
     weights: Any = None
     chunk_size: int | None = None
 
+    @property
+    def order(self):
+        """The highest order of derivative that is asked for."""
+        if self.kind == "partials":
+            return max(map(len, self.terms), default=0)
+        return 1 if self.kind in ("jacobian", "jvp", "vjp") else 2
+
 
 def size(x):
     """Entries per sample: a number where the shape is known, else a tensor."""

@@ -1,12 +1,14 @@
 """What all derivative layers share: they wrap a model, ask an engine, arrange the result."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import keras
 from keras import ops
 
 from keras_derivs import graph
-from keras_derivs.engine import audit, choose
+from keras_derivs.engine import audit, choose, xla
+from keras_derivs.engine.notes import notes
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import arguments
@@ -25,18 +27,7 @@ class Plan:
     coordinates: list
     request: Request
     choice: choose.Choice
-
-    @property
-    def order(self):
-        """The highest order of derivative that is asked for."""
-        return max(map(len, self.request.terms), default=0) or ORDERS[self.request.kind]
-
-
-ORDERS = {
-    "jacobian": 1, "jvp": 1, "vjp": 1,
-    "hessian": 2, "hessian_diagonal": 2, "laplacian": 2, "hvp": 2,
-    "partials": 0,
-}  # fmt: skip
+    steps: list  # on the way from xs to y
 
 
 class DerivativeLayer(keras.layers.Layer):
@@ -81,6 +72,17 @@ class DerivativeLayer(keras.layers.Layer):
             functional = getattr(self.model, "_functional", None) or self.model
             self._plan_for(getattr(functional, "_inputs_struct", self.model.inputs))
 
+    @property
+    def supports_jit(self):
+        """Whether `compile(jit_compile="auto")` may take XLA; training adds an order."""
+        plan = self._latest
+        obstacle = plan and xla.obstacle(self.model, plan.steps, plan.request.order + 1)
+        return self._supports_jit and not obstacle
+
+    @supports_jit.setter
+    def supports_jit(self, flag):
+        self._supports_jit = flag
+
     def build(self, input_shape=None):
         self.built = True
 
@@ -112,6 +114,7 @@ class DerivativeLayer(keras.layers.Layer):
         masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
         inputs, vectors = self.split(inputs)
         plan = self._plan_for(inputs)
+        xla.check(self.model, plan.steps, plan.request.order, self.name)
         flat = keras.tree.flatten(inputs)
         masks = masks or [None] * len(flat)
         target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
@@ -218,17 +221,28 @@ class DerivativeLayer(keras.layers.Layer):
         terms = self.terms(coordinates, wrt)
         request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
         request = self.complete(request, [xs[k] for k, _ in columns])
-        if not self._plans:
-            audit.check(self.model, inputs, specs, wrt, output, self.training)
+        probe = (self.model, inputs, specs, wrt, output, self.training)
 
         def obstacle():
-            probe = (self.model, inputs, specs, wrt, output, self.training)
             return audit.eagerly(choose.taylor_obstacle, *probe)
 
+        steps = self._latest.steps if self._latest else self._audit(probe, request.order)
         choice = choose.choose(self.strategy, request, y, xs, obstacle)
-        plan = Plan(y, xs, wrt, output, coordinates, request, choice)
+        plan = Plan(y, xs, wrt, output, coordinates, request, choice, steps)
         self._shapes(plan, y, xs)  # raises where the shapes do not fit
         return plan
+
+    def _audit(self, probe, order):
+        steps = audit.check(*probe, order)
+        for note in self._notes(steps, order):
+            warnings.warn(f"'{self.name}' of '{self.model.name}': {note}", stacklevel=2)
+        return steps
+
+    def _notes(self, steps, order):
+        """What the derivative lacks; derivatives inside of the model have told of theirs."""
+        layers = self.model._flatten_layers()
+        told = {layer.name for layer in layers if isinstance(layer, DerivativeLayer)}
+        return notes(self.model, [step for step in steps if not told & set(step.scopes)], order)
 
     def _coordinates(self, names, flat):
         chosen = range(len(flat)) if self.wrt is None else self.wrt
@@ -267,7 +281,9 @@ class DerivativeLayer(keras.layers.Layer):
                 f"'{self.name}' needs the shapes of its inputs to choose a strategy. Received: no "
                 f"call so far. Call the layer once, then ask."
             )
-        return f"{type(self).__name__} of '{self.model.name}': {self._latest.choice}"
+        choice = f"{type(self).__name__} of '{self.model.name}': {self._latest.choice}"
+        plan = self._latest
+        return ". ".join([choice, *self._notes(plan.steps, plan.request.order)])
 
     def get_config(self):
         config = super().get_config()
@@ -286,14 +302,15 @@ class DerivativeLayer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        if not isinstance(config.get("model"), dict):
+        model = config.get("model")
+        if not isinstance(model, (dict, keras.layers.Layer)):
             raise ValueError(
                 f"`{cls.__name__}.from_config` needs the config of a model. Received: "
-                f"{config.get('model')!r}. Give what `get_config` returned."
+                f"{model!r}. Give what `get_config` returned."
             )
         tied = config.pop("tied", False)
-        if not isinstance(config["model"], keras.layers.Layer):
-            config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        if isinstance(model, dict):
+            config["model"] = keras.saving.deserialize_keras_object(model)
         layer = cls(**config)
         layer._untied = bool(tied) and not graph.in_sharing_scope()
         return layer

@@ -1,0 +1,38 @@
+"""What a derivative lacks, in the words that a user meets."""
+
+from keras_derivs.engine import traced
+
+STOPPED = (
+    "Gradients are stopped at {places}: the derivative lacks what passes there. This is right "
+    "where it is wanted; otherwise take `stop_gradient` out."
+)
+FLAT = (
+    "Constant piece by piece: {places}. The derivative of what passes there is zero. Use a smooth "
+    "function if it should count."
+)
+KINKED = (
+    "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
+    "activation such as 'tanh', 'silu' or 'softplus' if it should count."
+)
+
+
+def notes(model, steps, order):
+    """Sentences on what derivatives up to `order` lack, or have zeros for."""
+    kinds = {STOPPED: {"StopGradient"}, FLAT: traced.FLAT}
+    if order > 1:
+        kinds[KINKED] = traced.KINKED
+    found = {text: places(model, steps, types) for text, types in kinds.items()}
+    return [text.format(places=where) for text, where in found.items() if where]
+
+
+def places(model, steps, types):
+    """'Round' in 'layer' (of type Layer), ... for the steps of these types."""
+    found = [_place(model, step) for step in steps if step.type in types]
+    return ", ".join(dict.fromkeys(found))
+
+
+def _place(model, step):
+    layers = {layer.name: layer for layer in model._flatten_layers() if layer is not model}
+    inner = [layers[scope] for scope in step.scopes if scope in layers]
+    where = f" in '{inner[-1].name}' (of type {type(inner[-1]).__name__})" if inner else ""
+    return f"'{step.type}'{where}"

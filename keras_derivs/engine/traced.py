@@ -1,0 +1,163 @@
+"""What the traced graph of a model holds on the way from its inputs to its output.
+
+A plain tape says nothing where a part of a derivative is lost. An operation lies on the way if it
+depends on an input and the output depends on it, other than through a stopped gradient.
+"""
+
+import re
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_derivs.engine import passes
+
+# No gradient, and no word of it: the derivative would lack what passes through them.
+LOST = {"PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes"}
+# Constant piece by piece: the derivative of what passes through them is zero.
+FLAT = {
+    "Round", "Rint", "Floor", "Ceil", "Sign", "ArgMax", "ArgMin", "Bucketize", "CastToInteger",
+}  # fmt: skip
+KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
+# What they return does not vary with the values of what they get, or is no number.
+ENDS = {
+    "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
+    "LessEqual", "Greater", "GreaterEqual", "IsNan", "IsInf", "IsFinite", "Assert",
+}  # fmt: skip
+CALLS = ("f", "cond", "body", "then_branch", "else_branch")
+CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation of TensorFlow on the way; its name begins with those of the layers around."""
+
+    type: str
+    name: str
+
+    @property
+    def scopes(self):
+        """The names of the layers around, also without the number that a second use adds."""
+        parts = self.name.split("/")
+        return dict.fromkeys(name for text in parts for name in (text, re.sub(r"_\d+$", "", text)))
+
+
+def steps(target, order):
+    """Every `Step` on the way; `None` where the model cannot be traced.
+
+    From the second order on, what stops the gradient inside of a custom gradient counts, too.
+    """
+    found = _trace(passes.run, target)
+    custom = [step for step in found or () if step.type == "CustomGradient"]
+    if custom and order > 1:
+        inside = {step.name for step in found}
+        found += [
+            Step(step.type, f"{custom[0].name}/{step.name}")
+            for step in _trace(_slopes, target) or ()
+            if step.type == "StopGradient" and step.name not in inside
+        ]
+    return found
+
+
+def _slopes(target):
+    with passes.watch(target.xs) as tape:
+        y = passes.run(target)
+    return passes.pull_back(tape, y, target.xs, None)
+
+
+def _trace(function, target):
+    def run(*inputs):
+        return function(target.given(list(inputs)))
+
+    signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(target.inputs)]
+    try:
+        concrete = tf.function(run, autograph=False).get_concrete_function(*signature)
+    except Exception:  # code that needs numbers: only eager calls of it are possible
+        return None
+    graph = concrete.graph.as_graph_def()
+    library = {function.signature.name: function for function in graph.library.function}
+    starts = {concrete.inputs[position].op.name for position in target.wrt}
+    ends = {output.op.name for output in concrete.outputs}
+    return _walk(graph.node, starts, ends, library, "")
+
+
+def _walk(nodes, starts, ends, library, scope):
+    reached = _forward(nodes, starts)
+    needed = _backward(nodes, ends, reached)
+    found = []
+    for node in nodes:
+        if node.name in reached & needed - starts:
+            found.append(Step(_type(node), scope + node.name))
+            for key in set(CALLS) & set(node.attr):
+                inner = library[node.attr[key].func.name]
+                begins, finals = _inside(node, inner, key, reached)
+                found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
+    return found
+
+
+def _inside(node, inner, key, reached):
+    """Where the way enters and leaves a function that a node calls."""
+    given = node.input[1:] if key.endswith("_branch") else node.input
+    begins = {
+        argument.name
+        for argument, source in zip(inner.signature.input_arg, given)
+        if _source(source) in reached or node.op.endswith("While")
+    }
+    return begins, {_source(value) for value in inner.ret.values()}
+
+
+def _forward(nodes, starts):
+    """The names of what depends on `starts`."""
+    uses = {}
+    for node in nodes:
+        for source in _sources(node):
+            uses.setdefault(source, []).append(node)
+    reached, waiting = set(starts), list(starts)
+    while waiting:
+        for node in uses.get(waiting.pop(), []):
+            if node.name not in reached and node.op not in ENDS and not _is_logical(node):
+                reached.add(node.name)
+                waiting.append(node.name)
+    return reached
+
+
+def _backward(nodes, ends, reached):
+    """The names of what `ends` depend on, other than through a stopped gradient."""
+    by_name = {node.name: node for node in nodes}
+    needed, waiting = set(ends), list(ends)
+    while waiting:
+        node = by_name.get(waiting.pop())
+        if node is None or node.op == "StopGradient":
+            continue
+        sources = set(_sources(node))
+        if CUSTOM in node.attr:  # it has results as inputs, too, which pass no gradient on
+            sources = {s for s in sources if s in reached and not _on_others(nodes, s, sources)}
+        waiting.extend(sources - needed)
+        needed |= sources
+    return needed
+
+
+def _on_others(nodes, source, sources):
+    return source in _forward(nodes, sources - {source})
+
+
+def _sources(node):
+    return [_source(text) for text in node.input if not text.startswith("^")]
+
+
+def _source(text):
+    return text.split(":")[0]
+
+
+def _is_logical(node):
+    return node.op == "Cast" and tf.dtypes.as_dtype(node.attr["DstT"].type) == tf.bool
+
+
+def _type(node):
+    if CUSTOM in node.attr:
+        return "CustomGradient"
+    if node.op == "Cast":
+        kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
+        return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
+    # the sum of exponentials is taken relative to the largest, whose gradient cancels
+    relative = node.op == "StopGradient" and "logsumexp" in node.name.replace("_", "").lower()
+    return "Identity" if relative else node.op
