@@ -202,7 +202,9 @@ def test_vector_fields(layer):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["wrong custom gradient", "stop_gradient on a part", "stopped mean"])
+@pytest.mark.parametrize(
+    "name", ["wrong custom gradient", "stop_gradient on a part", "stopped mean"]
+)
 def test_a_derivative_layer_of_a_wrong_model(name):
     layer = kd.Hessian(around(Planted(PLANTED[name])))
     report = kd.verify(layer, points((4, 3)))

@@ -128,9 +128,11 @@ def compare(name, found, value, error, converged, rounding):
 
 def jumps(problem, name):
     """What a function gains along a way is the integral of its derivative, unless it jumps."""
+    layer = Partials(problem.line, [(0,)], wrt=0, strategy="reverse")
+    slope = _as_graph(layer, problem.arguments(problem.pairs[0]))
     for pair in problem.pairs:
         ends = [problem(problem.moved(pair, np.array([s, 0.0]))) for s in (-1.0, 1.0)]
-        (coarse, _), (fine, size) = (_integral(problem, pair, points) for points in JUMPS)
+        (coarse, _), (fine, size) = (_integral(slope, problem, pair, n) for n in JUMPS)
         off = np.abs(ends[1] - ends[0] - fine)
         tolerance = 6 * np.abs(fine - coarse) + 0.02 * size + 1e-6 * (_scale(ends[1]) + size.max())
         wrong = np.isfinite(off) & (off > tolerance)
@@ -144,12 +146,21 @@ def jumps(problem, name):
     return Check(name, "ok")
 
 
-def _integral(problem, pair, points):
+def _integral(slope, problem, pair, points):
     """The integrals of the derivative and of its size from -1 to 1, by the midpoint rule."""
     places = (np.arange(points) + 0.5) / points * 2 - 1
-    layer = Partials(problem.line, [(0,)], wrt=0, strategy="reverse")
-    slopes = np.stack([_numpy(layer(problem.arguments(pair, (s, 0.0)))[0]) for s in places])
+    slopes = np.stack([_numpy(slope(problem.arguments(pair, (s, 0.0)))[0]) for s in places])
     return slopes.mean(axis=0) * 2, np.abs(slopes).mean(axis=0) * 2
+
+
+def _as_graph(layer, arguments):
+    """The layer, compiled for many calls if it can be."""
+    compiled = modes.compiled(layer, "tf.function")
+    try:
+        compiled(_tensors(arguments))
+    except Exception:  # code that needs numbers
+        return layer
+    return lambda arguments: compiled(_tensors(arguments))
 
 
 def symmetric(problem, name):
@@ -171,7 +182,7 @@ def same_by(problem, name, order, mode):
 
 def compiled_alike(layer, arguments, name, mode, tolerance):
     """The same results of a layer eagerly and in a graph."""
-    arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
+    arguments = _tensors(arguments)
     expected = map(_numpy, keras.tree.flatten(layer(arguments)))
     found = map(_numpy, keras.tree.flatten(modes.compiled(layer, mode)(arguments)))
     off = max(
@@ -202,6 +213,10 @@ def rounding(problem, order=1):
 
 def _scale(values):
     return max(np.max(np.abs(values), initial=0, where=np.isfinite(values)), 1e-12)
+
+
+def _tensors(arguments):
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
 
 
 def _numpy(tensor):

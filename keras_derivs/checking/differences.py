@@ -4,6 +4,7 @@ Ridders, "Accurate computation of F'(x) and F'(x)F''(x)" (1982): the differences
 ever smaller steps are extrapolated to the step zero, until rounding makes them worse.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -19,6 +20,7 @@ def derivative(function, order):
     Returns `(values, errors, converged)`. Where it did not converge there is a kink, a jump, or
     noise within reach of the steps.
     """
+    function = functools.cache(function)
     precision = 4 * np.finfo("float64").eps * np.abs(function(0.0)) + 4 * noise(function)
     found = [_ridders(function, order, first, precision) for first in LADDERS]
     values, errors = (np.stack(parts) for parts in zip(*found))

@@ -63,8 +63,17 @@ class Problem:
 
     def truth(self, pair, direction, order):
         """(values, errors, converged) of a derivative along `direction` of the pair's plane."""
-        direction = np.asarray(direction, "float64")
-        return differences.derivative(lambda s: self(self.moved(pair, s * direction)), order)
+        key = (id(pair), direction, order)
+        if key not in self.known:
+            at = np.asarray(direction, "float64")
+            function = lambda s: self(self.moved(pair, s * at))  # noqa: E731
+            self.known[key] = differences.derivative(function, order)
+        return self.known[key]
+
+    @cached_property
+    def known(self):
+        """What `truth` has found."""
+        return {}
 
     @cached_property
     def precision(self):
