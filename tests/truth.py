@@ -7,6 +7,7 @@ import numpy as np
 EXACT = {"float32": 2e-5, "float64": 1e-11}
 # against central differences, which are always taken in float64, by order of the derivative
 DIFFERENCES = {1: 1e-8, 2: 1e-6, 3: 1e-4}
+SINGLE = {1: 1e-4, 2: 2e-3, 3: 2e-2}  # what float32 leaves of them
 
 
 def close(found, expected, tolerance):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_derivs.engine import passes, traced
-from keras_derivs.engine.notes import notes, places
+from keras_derivs.engine.notes import NO_GRADIENT, notes, places, without_gradient
 from keras_derivs.engine.target import Target
 
 NUM_ROWS = 2
@@ -49,6 +49,8 @@ def _check(specified, order):
         y = passes.run(target)
     try:
         passes.pull_back(tape, y, target.xs, None)
+    except NO_GRADIENT as error:
+        raise without_gradient(error, target.model, steps, 1) from error
     except ValueError as error:
         raise ValueError(" ".join([str(error), *notes(target.model, steps, order)])) from None
     return steps

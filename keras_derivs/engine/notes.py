@@ -10,6 +10,7 @@ FLAT = (
     "Constant piece by piece: {places}. The derivative of what passes there is zero. Use a smooth "
     "function if it should count."
 )
+NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
 KINKED = (
     "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
     "activation such as 'tanh', 'silu' or 'softplus' if it should count."
@@ -23,6 +24,18 @@ def notes(model, steps, order):
         kinds[KINKED] = traced.KINKED
     found = {text: places(model, steps, types) for text, types in kinds.items()}
     return [text.format(places=where) for text, where in found.items() if where]
+
+
+def without_gradient(error, model, steps, order):
+    """What to say where TensorFlow has no gradient of an operation, or none of its gradient."""
+    missing = str(error).split(":")[-1].strip()
+    types = {step.type for step in steps if missing.startswith(step.type)}
+    where = f", for {places(model, steps, types)}" if types else ""
+    return ValueError(
+        f"A derivative of order {order} needs operations that TensorFlow can differentiate as "
+        f"often. Received: {str(error).rstrip('.')}{where}, in '{model.name}'. Write it in other "
+        f"operations, or register a Taylor rule with `taylor_rule`."
+    )
 
 
 def places(model, steps, types):

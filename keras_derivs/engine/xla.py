@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
@@ -20,15 +21,39 @@ def obstacle(model, steps, order):
     return places(model, steps, missing) or None
 
 
-def check(model, steps, order, name):
-    """Raise where a derivative is being compiled that cannot be."""
-    found = obstacle(model, steps, order) if compiling() else None
+def guarded(results, model, steps, order, name):
+    """The results; raises where XLA cannot compile them, and where it cannot differentiate them."""
+    if not compiling():
+        return results
+    found = obstacle(model, steps, order)
     if found:
-        raise ValueError(
-            f"XLA (`jit_compile=True`) needs operations that it can compile and differentiate. "
-            f"Received: '{name}' of '{model.name}', which goes through {found}. Use "
-            f"`jit_compile=False`; a recurrent layer may also be unrolled, `unroll=True`."
-        )
+        raise _error(found, model, name)
+    beyond = obstacle(model, steps, order + 1)
+    if beyond:
+        refuse = _refusing(_error(beyond, model, name))
+        return keras.tree.map_structure(refuse, results)
+    return results
+
+
+def _error(found, model, name):
+    return ValueError(
+        f"XLA (`jit_compile=True`) needs operations that it can compile and differentiate. "
+        f"Received: '{name}' of '{model.name}', which goes through {found}. Use "
+        f"`jit_compile=False`; a recurrent layer may also be unrolled, `unroll=True`."
+    )
+
+
+def _refusing(error):
+    """The identity, whose gradient is an error."""
+
+    @tf.custom_gradient
+    def identity(x):
+        def gradient(upstream):
+            raise error
+
+        return tf.identity(x), gradient
+
+    return identity
 
 
 def _has_kernel(type):

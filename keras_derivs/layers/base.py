@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_derivs import graph
 from keras_derivs.engine import audit, choose, xla
-from keras_derivs.engine.notes import notes
+from keras_derivs.engine.notes import NO_GRADIENT, notes, without_gradient
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import arguments
@@ -114,12 +114,12 @@ class DerivativeLayer(keras.layers.Layer):
         masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
         inputs, vectors = self.split(inputs)
         plan = self._plan_for(inputs)
-        xla.check(self.model, plan.steps, plan.request.order, self.name)
         flat = keras.tree.flatten(inputs)
         masks = masks or [None] * len(flat)
         target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
         request = self.with_vectors(plan, target, vectors)
         y, results = self._solve(plan, target, request)
+        results = xla.guarded(results, self.model, plan.steps, request.order, self.name)
         return self.arrange(plan, target, y, results)
 
     def arrange(self, plan, target, y, results):
@@ -173,6 +173,8 @@ class DerivativeLayer(keras.layers.Layer):
     def _solve(self, plan, target, request):
         try:
             return choose.solve(plan.choice, target, request)
+        except NO_GRADIENT as error:
+            raise without_gradient(error, self.model, plan.steps, request.order) from error
         except choose.UnsupportedOperation as error:  # such as masks, which only a call brings
             if self.strategy != "auto":
                 raise

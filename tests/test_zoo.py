@@ -1,0 +1,65 @@
+"""Every layer of Keras, in every mode, by every strategy: right, or a documented error."""
+
+import keras
+import pytest
+import zoo
+import zoo_cells
+from zoo_cells import LETTERS, MODES, ORDERS, PAGE, strategies
+
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|Constant piece by piece)")
+
+
+def lines():
+    """The lines of the table, by row."""
+    found = [line for line in PAGE.read_text().splitlines() if line.count("|") == len(ORDERS) + 2]
+    return {line.split("|")[1].strip().removesuffix(" (float32)"): line for line in found}
+
+
+def diagonal():
+    """One or two cells of every row, such that each derivative, strategy and mode comes often."""
+    found = []
+    for n, row in enumerate(zoo.NAMES):
+        name = list(ORDERS)[n % len(ORDERS)]
+        possible = strategies(name)
+        strategy = possible[n // len(ORDERS) % len(possible)]
+        slow = zoo.NAMES[row] == "Recurrent"
+        found.append((row, name, strategy, MODES[n % (1 if slow else len(MODES))]))
+    return found
+
+
+@pytest.mark.parametrize("row, name, strategy, mode", diagonal())
+def test_cell(row, name, strategy, mode):
+    outcome = zoo_cells.Row(row).cell(name, strategy, mode)
+    cell = lines()[row].split("|")[2 + list(ORDERS).index(name)].split()
+    letter = cell[strategies_in_order(name).index(strategy)]
+    if letter == LETTERS[strategy].lower():
+        assert zoo_cells.NO_RULE in outcome
+    elif letter.endswith("ˣ") and mode == "XLA":
+        assert zoo_cells.NO_XLA in outcome
+    else:
+        assert outcome == "right"
+
+
+def strategies_in_order(name):
+    return [strategy for strategy in LETTERS if strategy in strategies(name)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", zoo.NAMES)
+def test_row(row):
+    assert zoo_cells.line(row) == lines()[row]
+
+
+def test_every_layer_of_keras_has_a_row():
+    every = [getattr(keras.layers, name) for name in dir(keras.layers)]
+    every = {cls for cls in every if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)}
+    left_out = {cls for classes in zoo.LEFT_OUT.values() for cls in classes}
+    covered = zoo.covered()
+    missing = {cls.__name__ for cls in every - covered - left_out}
+    assert not missing, f"Give {missing} a row in zoo.py, and run `make zoo`."
+    assert not left_out & covered
+
+
+def test_the_page_has_every_row():
+    head, *rows = lines()
+    assert head == "layer" and set(rows) - {"---"} == set(zoo.NAMES)
