@@ -327,3 +327,14 @@ def test_a_rule_from_a_list_of_derivatives(float64):
         kd.Partials(model, [(0,) * 4], strategy="taylor")(x)
     layer = kd.Partials(model, [(0,) * 4])
     assert layer(x)[0].shape == (4, 1) and "'reverse'" in layer.explain()
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), 0.5])
+def test_numbers_of_numpy(number):
+    """Keras computes in float64 beside a float64 of numpy, whatever the model's dtype."""
+    x = keras.Input((2,))
+    y = (ops.tanh(x) - number) * x[:, :1] + ops.divide(number, 2 + x)
+    model = keras.Model(x, ops.sum(y, axis=1, keepdims=True))
+    at = np.random.default_rng(0).uniform(-1, 1, (4, 2)).astype("float32")
+    found, expected = (kd.Hessian(model, strategy=s)(at) for s in ("taylor", "tape"))
+    truth.close(found, expected, truth.EXACT["float32"])

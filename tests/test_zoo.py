@@ -4,15 +4,9 @@ import keras
 import pytest
 import zoo
 import zoo_cells
-from zoo_cells import LETTERS, MODES, ORDERS, PAGE, strategies
+from zoo_cells import LETTERS, MODES, ORDERS, page_lines, strategies
 
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|Constant piece by piece)")
-
-
-def lines():
-    """The lines of the table, by row."""
-    found = [line for line in PAGE.read_text().splitlines() if line.count("|") == len(ORDERS) + 2]
-    return {line.split("|")[1].strip().removesuffix(" (float32)"): line for line in found}
 
 
 def diagonal():
@@ -30,7 +24,7 @@ def diagonal():
 @pytest.mark.parametrize("row, name, strategy, mode", diagonal())
 def test_cell(row, name, strategy, mode):
     outcome = zoo_cells.Row(row).cell(name, strategy, mode)
-    cell = lines()[row].split("|")[2 + list(ORDERS).index(name)].split()
+    cell = page_lines()[row].split("|")[2 + list(ORDERS).index(name)].split()
     letter = cell[strategies_in_order(name).index(strategy)]
     if letter == LETTERS[strategy].lower():
         assert zoo_cells.NO_RULE in outcome
@@ -47,7 +41,7 @@ def strategies_in_order(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", zoo.NAMES)
 def test_row(row):
-    assert zoo_cells.line(row) == lines()[row]
+    assert zoo_cells.line(row) == page_lines()[row]
 
 
 def test_every_layer_of_keras_has_a_row():
@@ -61,5 +55,5 @@ def test_every_layer_of_keras_has_a_row():
 
 
 def test_the_page_has_every_row():
-    head, *rows = lines()
+    head, *rows = page_lines()
     assert head == "layer" and set(rows) - {"---"} == set(zoo.NAMES)

@@ -39,6 +39,8 @@ def _run(operation, args, kwargs):
 def _propagate(operation, args, kwargs):
     if isinstance(operation, keras.layers.Layer):
         args, kwargs = _check_layer(operation, args, kwargs)
+    else:
+        args, kwargs = _promote((args, kwargs))
     rule = find(operation)
     if rule is not None:
         return rule(operation, *args, **kwargs)
@@ -47,6 +49,20 @@ def _propagate(operation, args, kwargs):
     if isinstance(operation, keras.layers.Layer):
         return call(operation.call, *args, owner=operation, **kwargs)
     raise unsupported(operation)
+
+
+def _promote(arguments):
+    """Polynomials in the dtype that Keras computes in beside a float64 of numpy, for example."""
+    dtypes = {
+        keras.backend.standardize_dtype(x.dtype)
+        for x in keras.tree.flatten(arguments)
+        if hasattr(x, "dtype")
+    }
+    dtypes = [dtype for dtype in dtypes if keras.backend.is_float_dtype(dtype)]
+    if len(dtypes) < 2:
+        return arguments
+    widest = keras.backend.result_type(*dtypes)
+    return keras.tree.map_structure(lambda x: _cast(x, widest), arguments)
 
 
 def _check_layer(layer, args, kwargs):
