@@ -69,7 +69,7 @@ def _check_layer(layer, args, kwargs):
     """The arguments as the layer's own `__call__` would hand them on."""
     if layer.compute_dtype != layer.variable_dtype:
         raise unsupported(layer, "computes in mixed precision")
-    if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
+    if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
     if hasattr(layer, "explain"):
         raise unsupported(layer, "is a derivative itself")
@@ -82,6 +82,17 @@ def _check_layer(layer, args, kwargs):
             lambda x: _cast(x, layer.compute_dtype), (args, kwargs)
         )
     return args, kwargs
+
+
+def _makes_mask(layer, args):
+    if type(layer).compute_mask is keras.layers.Layer.compute_mask:
+        return False
+    given = args[0].value if isinstance(args[0], Polynomial) else args[0]
+    try:
+        mask = layer.compute_mask(given, None)
+    except Exception:  # of layers that take several masks, and hand them on
+        return False
+    return any(part is not None for part in keras.tree.flatten(mask))
 
 
 def _cast(x, dtype):
