@@ -6,11 +6,12 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test test-slow test-all lint benchmarks clean
+.PHONY: help demo test test-slow test-all zoo lint benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
 	@echo "make test        the tests; make test-slow: the long ones; make test-all: both"
+	@echo "make zoo         check every layer of Keras and write docs/zoo.md (some 20 minutes)"
 	@echo "make lint        check style and format"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
@@ -26,6 +27,9 @@ test-slow: $(VENV)/test.stamp
 	$(PYTEST) -m slow
 
 test-all: test test-slow
+
+zoo: $(VENV)/test.stamp
+	$(BIN)/python tests/zoo_cells.py
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
