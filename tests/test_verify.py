@@ -103,7 +103,13 @@ def test_a_fault_in_a_model_in_a_model():
     assert report.culprit == f"'planted' (of type Planted) in '{inner.name}'"
 
 
-@pytest.mark.parametrize("name", MODELS)
+def some_slow(names, everyday):
+    return [
+        name if name in everyday else pytest.param(name, marks=pytest.mark.slow) for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", some_slow(MODELS, ("scalar", "subclassed", "scalar_input")))
 def test_no_false_alarm(name):
     model, x = build(name, "float32")
     report = kd.verify(model, x, order=1 if name == "sequence" else 2)
@@ -123,7 +129,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", some_slow(SMOOTH, ("dropout", "lambda", "moments")))
 def test_no_false_alarm_on_layers(name):
     shape, stack = SMOOTH[name]
     inputs = y = keras.Input(shape)
@@ -185,7 +191,10 @@ DERIVATIVES = {
 VECTORS = {"JVP": (4, 3), "HVP": (4, 3), "VJP": (4, 1)}
 
 
-@pytest.mark.parametrize("name", DERIVATIVES)
+@pytest.mark.parametrize(
+    "name",
+    some_slow(DERIVATIVES, ("Gradient", "SubJacobian", "Hessian", "Partials", "directions", "HVP")),
+)
 def test_every_derivative_layer(name):
     model, x = build("scalar", "float32")
     x = [x, points(VECTORS[name], seed=5)] if name in VECTORS else x
