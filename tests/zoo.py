@@ -6,17 +6,18 @@ from keras import layers, ops
 
 # classes that stand in no row, and why
 LEFT_OUT = {
-    "no layer of a model": (layers.Layer, layers.InputLayer, layers.Wrapper),
-    "turns text or numbers into integers": (
+    "no layers of a model by themselves": (layers.Layer, layers.InputLayer, layers.Wrapper),
+    "turn text or numbers into integers": (
         layers.CategoryEncoding, layers.Discretization, layers.HashedCrossing, layers.Hashing,
         layers.IntegerLookup, layers.StringLookup, layers.TextVectorization,
     ),
     "computes in float32 only, so there is no truth to compare with": (layers.MelSpectrogram,),
+    "mix the images of a batch": (layers.CutMix, layers.MixUp),
     "counts boxes": (layers.MaxNumBoundingBoxes,),
-    "counts how often a colour occurs": (
+    "count how often a colour occurs": (
         layers.Equalization, layers.ContrastLimitedAdaptiveHistogramEqualization,
     ),
-    "wraps what belongs to another framework": (
+    "wrap what belongs to another framework": (
         layers.FlaxLayer, layers.JaxLayer, layers.TorchModuleWrapper, layers.TFSMLayer,
     ),
 }  # fmt: skip
@@ -344,8 +345,7 @@ def _groups():
         "RandomGaussianBlur": (), "RandomGrayscale": (), "RandomHue": (0.1,), "RandomInvert": (),
         "RandomPerspective": (), "RandomPosterization": (4,), "RandomRotation": (0.1,),
         "RandomSaturation": (0.1,), "RandomSharpness": (0.1,), "RandomShear": (),
-        "RandomTranslation": (0.1, 0.1), "RandomZoom": (0.1,), "Solarization": (), "CutMix": (),
-        "MixUp": (),
+        "RandomTranslation": (0.1, 0.1), "RandomZoom": (0.1,), "Solarization": (),
     }.items():  # fmt: skip
         augment[name] = colours, getattr(later, name)(*arguments)
     augment["Pipeline"] = (

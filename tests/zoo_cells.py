@@ -26,7 +26,10 @@ LETTERS = {"reverse": "R", "forward": "F", "taylor": "T"}
 ORDERS = {"Jacobian": 1, "Hessian": 2, "Laplacian": 2, "third partial": 3, "weights": 2}
 KINDS = {"Jacobian": "jacobian", "Hessian": "hessian", "third partial": "partials"}
 NO_RULE, NO_XLA = "needs a Taylor rule for every operation", "XLA (`jit_compile=True`) needs"
-NO_GRADIENT = "needs operations that TensorFlow can differentiate as often"
+IMPOSSIBLE = (
+    "needs operations that TensorFlow can differentiate as often",
+    "needs inputs whose features can be counted",
+)
 STEP = 0.01
 FIRST = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}  # of h f', to order h^6
 FIRST |= {-n: -factor for n, factor in FIRST.items()}
@@ -189,7 +192,7 @@ class Row:
                 cells[name].append(mark(letter, outcomes, f"{self.row}, {name}, {strategy}"))
         for name in ("Jacobian", "Hessian"):
             outcome = self.in_single_precision(name)
-            if outcome != "right" and NO_GRADIENT not in outcome:
+            if outcome != "right" and not is_impossible(outcome):
                 raise AssertionError(f"{self.row}, {name}, float32: {outcome}")
         dtype = " (float32)" if self.dtype == "float32" else ""
         return f"| {self.row}{dtype} | " + " | ".join(map(" ".join, cells.values())) + " |"
@@ -202,13 +205,17 @@ def _attempt(function):
         return error
 
 
+def is_impossible(outcome):
+    return any(words in outcome for words in IMPOSSIBLE)
+
+
 def mark(letter, outcomes, where):
     """How the outcomes in all modes stand in the table."""
     if all(outcome == "right" for outcome in outcomes):
         return letter
     if all(NO_RULE in outcome for outcome in outcomes):
         return letter.lower()
-    if all(NO_GRADIENT in outcome for outcome in outcomes):
+    if all(is_impossible(outcome) for outcome in outcomes):
         return "-"
     if outcomes[:2] == ["right", "right"] and NO_XLA in outcomes[2]:
         return f"{letter}ˣ"
@@ -239,7 +246,7 @@ Around each layer of Keras stands a small model: x → sin → the layer → a n
 | **R**, **F**, **T** | right in every mode by `strategy="reverse"`, `"forward"`, `"taylor"`; `"auto"` takes one of them |
 | t | `strategy="taylor"` raises and names the operation without a Taylor rule; `"auto"` takes the tape |
 | Rˣ, Tˣ | right eagerly and in a `tf.function`; XLA cannot compile it, and the error names the layer |
-| - | TensorFlow has no gradient of this layer, and the error names it |
+| - | an error says why: TensorFlow has no gradient of this layer, or the features of a sequence of unknown length cannot be counted |
 | (float32) | TensorFlow computes this layer in float32 only |
 
 Nothing in this table is wrong without an error. Not in it are:
