@@ -1,33 +1,17 @@
 """What all derivative layers share: they wrap a model, ask an engine, arrange the result."""
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import keras
 from keras import ops
 
 from keras_derivs import graph
-from keras_derivs.engine import audit, choose, xla
-from keras_derivs.engine.notes import NO_GRADIENT, notes, without_gradient
-from keras_derivs.engine.target import Request, Target
-from keras_derivs.graph import Coordinates
-from keras_derivs.layers import arguments
+from keras_derivs.engine import choose, xla
+from keras_derivs.engine.notes import NO_GRADIENT, without_gradient
+from keras_derivs.engine.target import Target
+from keras_derivs.layers import arguments, planning
 
 register = keras.saving.register_keras_serializable(package="keras_derivs")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What follows from the shapes of the inputs: what is asked, and how it is computed."""
-
-    y: keras.KerasTensor
-    xs: list  # the inputs that are differentiated, each once
-    wrt: tuple  # their positions among the flat inputs
-    output: int
-    coordinates: list
-    request: Request
-    choice: choose.Choice
-    steps: list  # on the way from xs to y
 
 
 class DerivativeLayer(keras.layers.Layer):
@@ -201,75 +185,11 @@ class DerivativeLayer(keras.layers.Layer):
             arguments.check_dense(x, self.name)
         key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
         if key not in self._plans:
-            self._plans[key] = self._make_plan(inputs, flat)
+            plan = planning.make(self, inputs, flat, self._latest)
+            self._shapes(plan, plan.y, plan.xs)  # raises where the shapes do not fit
+            self._plans[key] = plan
         self._latest = self._plans[key]
         return self._latest
-
-    def _make_plan(self, inputs, flat):
-        specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
-        names = arguments.input_names(self.model, inputs)
-        coordinates = self._coordinates(names, flat)
-        wrt = tuple(dict.fromkeys(at.position for at in coordinates))
-        for position in wrt:
-            arguments.check_differentiable(flat[position], "input", names[position], self.name)
-        output, y = self._output(inputs, specs)
-        arguments.check_differentiable(y, "output", y.name, self.name)
-        rows, _ = self.rows(tuple(y.shape[1:]))
-        columns = [
-            (wrt.index(at.position), indices)
-            for at, (indices, _) in zip(coordinates, self.columns(coordinates))
-        ]
-        xs = [specs[position] for position in wrt]
-        terms = self.terms(coordinates, wrt)
-        request = Request(self.kind, rows, columns, terms, chunk_size=self.chunk_size)
-        request = self.complete(request, [xs[k] for k, _ in columns])
-        probe = (self.model, inputs, specs, wrt, output, self.training)
-
-        def obstacle():
-            return audit.eagerly(choose.taylor_obstacle, *probe)
-
-        steps = self._latest.steps if self._latest else self._audit(probe, request.order)
-        choice = choose.choose(self.strategy, request, y, xs, obstacle)
-        plan = Plan(y, xs, wrt, output, coordinates, request, choice, steps)
-        self._shapes(plan, y, xs)  # raises where the shapes do not fit
-        return plan
-
-    def _audit(self, probe, order):
-        steps = audit.check(*probe, order)
-        for note in self._notes(steps, order):
-            warnings.warn(f"'{self.name}' of '{self.model.name}': {note}", stacklevel=2)
-        return steps
-
-    def _notes(self, steps, order):
-        """What the derivative lacks; derivatives inside of the model have told of theirs."""
-        layers = self.model._flatten_layers()
-        told = {layer.name for layer in layers if isinstance(layer, DerivativeLayer)}
-        return notes(self.model, [step for step in steps if not told & set(step.scopes)], order)
-
-    def _coordinates(self, names, flat):
-        chosen = range(len(flat)) if self.wrt is None else self.wrt
-        chosen = chosen if isinstance(chosen, (list, range)) else [chosen]
-        found = []
-        for x in chosen:
-            if not isinstance(x, Coordinates):
-                position = arguments.position_of(x, names, "wrt", self.model)
-                x = Coordinates(position, tuple(flat[position].shape[1:]))
-            found.append(x)
-        return found
-
-    def _output(self, inputs, specs):
-        """The position and the spec of the chosen output."""
-        audit.build(self.model, inputs, specs)
-        outputs = self.model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
-        flat = keras.tree.flatten(outputs)
-        names = arguments.output_names(self.model, outputs)
-        if self.chosen_output is None and len(flat) > 1:
-            raise ValueError(
-                f"'{self.name}' needs to know which of several outputs to differentiate. "
-                f"Received: '{self.model.name}' with outputs {names}. Choose one with `output=`."
-            )
-        position = arguments.position_of(self.chosen_output or 0, names, "output", self.model)
-        return position, flat[position]
 
     @property
     def plan(self):
@@ -283,9 +203,9 @@ class DerivativeLayer(keras.layers.Layer):
                 f"'{self.name}' needs the shapes of its inputs to choose a strategy. Received: no "
                 f"call so far. Call the layer once, then ask."
             )
-        choice = f"{type(self).__name__} of '{self.model.name}': {self._latest.choice}"
         plan = self._latest
-        return ". ".join([choice, *self._notes(plan.steps, plan.request.order)])
+        choice = f"{type(self).__name__} of '{self.model.name}': {plan.choice}"
+        return ". ".join([choice, *planning.lacks(self, plan.steps, plan.request.order)])
 
     def get_config(self):
         config = super().get_config()

@@ -1,0 +1,99 @@
+"""What follows from the shapes of a layer's inputs: what is asked, and how it is computed."""
+
+import warnings
+from dataclasses import dataclass
+
+import keras
+
+from keras_derivs.engine import audit, choose
+from keras_derivs.engine.notes import notes
+from keras_derivs.engine.target import Request
+from keras_derivs.graph import Coordinates
+from keras_derivs.layers import arguments
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request of a layer, for inputs of certain shapes."""
+
+    y: keras.KerasTensor
+    xs: list  # the inputs that are differentiated, each once
+    wrt: tuple  # their positions among the flat inputs
+    output: int
+    coordinates: list
+    request: Request
+    choice: choose.Choice
+    steps: list  # on the way from xs to y
+
+
+def make(layer, inputs, flat, earlier=None):
+    """The plan of a derivative layer; the audit of an `earlier` one is not repeated."""
+    specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+    coordinates = _coordinates(layer, inputs, flat)
+    wrt = tuple(dict.fromkeys(at.position for at in coordinates))
+    xs = [specs[position] for position in wrt]
+    output, y = _output(layer, inputs, specs)
+    request = _request(layer, coordinates, wrt, xs, y)
+    probe = (layer.model, inputs, specs, wrt, output, layer.training)
+
+    def obstacle():
+        return audit.eagerly(choose.taylor_obstacle, *probe)
+
+    steps = earlier.steps if earlier else _audit(layer, probe, request.order)
+    choice = choose.choose(layer.strategy, request, y, xs, obstacle)
+    return Plan(y, xs, wrt, output, coordinates, request, choice, steps)
+
+
+def lacks(layer, steps, order):
+    """What the derivative lacks; derivatives inside of the model have told of theirs."""
+    told = {inner.name for inner in layer.model._flatten_layers() if hasattr(inner, "explain")}
+    return notes(layer.model, [step for step in steps if not told & set(step.scopes)], order)
+
+
+def _coordinates(layer, inputs, flat):
+    names = arguments.input_names(layer.model, inputs)
+    chosen = range(len(flat)) if layer.wrt is None else layer.wrt
+    chosen = chosen if isinstance(chosen, (list, range)) else [chosen]
+    found = []
+    for x in chosen:
+        if not isinstance(x, Coordinates):
+            position = arguments.position_of(x, names, "wrt", layer.model)
+            x = Coordinates(position, tuple(flat[position].shape[1:]))
+        arguments.check_differentiable(flat[x.position], "input", names[x.position], layer.name)
+        found.append(x)
+    return found
+
+
+def _output(layer, inputs, specs):
+    """The position and the spec of the chosen output."""
+    model = layer.model
+    audit.build(model, inputs, specs)
+    outputs = model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+    flat, names = keras.tree.flatten(outputs), arguments.output_names(model, outputs)
+    if layer.chosen_output is None and len(flat) > 1:
+        raise ValueError(
+            f"'{layer.name}' needs to know which of several outputs to differentiate. "
+            f"Received: '{model.name}' with outputs {names}. Choose one with `output=`."
+        )
+    position = arguments.position_of(layer.chosen_output or 0, names, "output", model)
+    y = flat[position]
+    arguments.check_differentiable(y, "output", y.name, layer.name)
+    return position, y
+
+
+def _request(layer, coordinates, wrt, xs, y):
+    rows, _ = layer.rows(tuple(y.shape[1:]))
+    columns = [
+        (wrt.index(at.position), indices)
+        for at, (indices, _) in zip(coordinates, layer.columns(coordinates))
+    ]
+    terms = layer.terms(coordinates, wrt)
+    request = Request(layer.kind, rows, columns, terms, chunk_size=layer.chunk_size)
+    return layer.complete(request, [xs[k] for k, _ in columns])
+
+
+def _audit(layer, probe, order):
+    steps = audit.check(*probe, order)
+    for note in lacks(layer, steps, order):
+        warnings.warn(f"'{layer.name}' of '{layer.model.name}': {note}", stacklevel=2)
+    return steps
