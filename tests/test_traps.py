@@ -263,7 +263,8 @@ def test_plain_tapes_sum_over_coupled_rows(float64):
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = model(x)
-    alone = jacobian(lambda first: predict(model)(np.concatenate([first, x[1:]]))[:1], x[:1])
+    first = lambda row: predict(model)(np.concatenate([row, x[1:]]))[:1]  # noqa: E731
+    alone = jacobian(first, x[:1], at_once=False)
     assert np.max(np.abs(tape.gradient(y, x)[:1] - alone[:, 0])) > 0.01
 
 
@@ -349,6 +350,16 @@ def test_recomputed_gradients():
     for mode in MODES:
         with pytest.raises(ValueError, match="(?s)order 2 needs operations.*recompute_grad"):
             run(layer, x, mode)
+
+
+def test_no_kernel_in_double_precision(float64):
+    model, x = around(layers.MaxPooling3D(2), (2, 2, 2, 1)), apart((2, 2, 2, 1))
+    with pytest.raises(
+        ValueError, match="(?s)float64.*'MaxPool3D' of a layer 'MaxPooling3D'.*float32"
+    ):
+        kd.Gradient(model)(x)
+    single = around(layers.MaxPooling3D(2, dtype="float32"), (2, 2, 2, 1))
+    assert np.all(np.isfinite(kd.Hessian(single, strategy="tape")(x)))
 
 
 def test_what_xla_cannot_compile_is_named():

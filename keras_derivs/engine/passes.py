@@ -6,6 +6,7 @@ or ride in the batch axis, in chunks.
 """
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -23,9 +24,25 @@ def run(target):
         if mask is not None:
             x._keras_mask = mask
     inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
-    with exact.scope():
-        outputs = target.model(inputs, training=target.training)
+    try:
+        with exact.scope():
+            outputs = target.model(inputs, training=target.training)
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        if "double" in str(error).lower():
+            raise _without_kernel(target.model, error) from error
+        raise
     return keras.tree.flatten(outputs)[target.output]
+
+
+def _without_kernel(model, error):
+    layer = re.search(r"when calling (\w+)\.call", str(error))
+    operation = re.search(r"\{\{node (\w+)", str(error))
+    names = [f"'{found[1]}'" for found in (operation, layer) if found]
+    return ValueError(
+        f"A derivative in float64 needs operations that TensorFlow has in float64. Received: "
+        f"'{model.name}' with {' of a layer '.join(names) or 'one that it has not'}. Give that "
+        f'layer `dtype="float32"`, or compute all in float32.'
+    )
 
 
 @contextlib.contextmanager
