@@ -53,7 +53,6 @@ def test_every_layer_of_keras_has_a_row():
     covered = zoo.covered()
     missing = {cls.__name__ for cls in every - covered - left_out}
     assert not missing, f"Give {missing} a row in zoo.py, and run `make zoo`."
-    assert not left_out & covered
 
 
 def test_the_page_has_every_row():

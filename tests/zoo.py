@@ -86,7 +86,7 @@ class Resampled(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Subclassed(layers.Layer):
+class SubclassedLayer(layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.inner = layers.Dense(3, "sigmoid")
@@ -195,7 +195,7 @@ def _groups():
     )
     dense["Lambda"] = ROW, later.Lambda(lambda x: x * ops.exp(x))
     dense["Identity"] = ROW, later.Identity()
-    dense["Subclassed"] = ROW, lambda x: Subclassed()(x)
+    dense["Subclassed"] = ROW, lambda x: SubclassedLayer()(x)
     dense["Model in a model"] = ROW, nested
     dense["Model of two inputs"] = ROW, two_inputs
     dense["Model of dicts"] = ROW, dictionary
