@@ -9,7 +9,7 @@ from worker import NUM_FEW
 DOCS = HERE.parent / "docs"
 REASON = """
 Why u_xxxx and the biharmonic do not reach their aim of 4: XLA removes what nested tapes compute in vain. In its optimised program of a training step (`experimental_get_compiler_ir`) the matrix products add up to 4.2 GFLOP for nested tapes and 1.5 for Taylor at u_xxxx, 4.8 and 1.9 at the biharmonic: 2.9 and 2.6 times as many. Both sides run at the rate of the machine's products (below), so that Taylor's lead beyond these ratios is what it saves in element-wise work. For u, u_t, u_x, u_xx the two do the same products, 3.0 GFLOP.
-"""
+"""  # noqa: E501
 
 
 def main():

@@ -11,9 +11,6 @@ LEFT_OUT = {
         layers.CategoryEncoding, layers.Discretization, layers.HashedCrossing, layers.Hashing,
         layers.IntegerLookup, layers.StringLookup, layers.TextVectorization,
     ),
-    "computes in float32 only, so there is no truth to compare with": (layers.MelSpectrogram,),
-    "mix the images of a batch": (layers.CutMix, layers.MixUp),
-    "counts boxes": (layers.MaxNumBoundingBoxes,),
     "count how often a colour occurs": (
         layers.Equalization, layers.ContrastLimitedAdaptiveHistogramEqualization,
     ),
@@ -66,6 +63,13 @@ class Windows(layers.Layer):
             ]
             x = ops.stack(parts, axis=axis)
         return x
+
+
+class Mel(layers.MelSpectrogram):
+    """The matrix of Keras, which is float32, in any dtype."""
+
+    def linear_to_mel_weight_matrix(self, *args, **kwargs):
+        return ops.cast(super().linear_to_mel_weight_matrix(*args, **kwargs), self.compute_dtype)
 
 
 class Resampled(layers.Layer):
@@ -335,11 +339,18 @@ def _groups():
 
     signal = {}
     signal["STFTSpectrogram"] = (6, 1), later.STFTSpectrogram("log", 4, 2, 4)
+    tones = dict(num_mel_bins=2, min_freq=0.5, top_db=1e3)
+    signal["MelSpectrogram"] = (
+        (8,),
+        lambda x: layers.MelSpectrogram(4, 2, 4, "hann", 8, **tones)(x),
+        lambda x: Mel(4, 2, 4, "hann", 8, ref_power=np.float64(1), **tones)(x),
+    )
 
     augment = {}
     colours = (2, 1, 3)
     for name, arguments in {
-        "AugMix": (), "AutoContrast": (), "RandAugment": (), "RandomBrightness": (0.1,),
+        "AugMix": (), "AutoContrast": (),
+        "CutMix": (), "MaxNumBoundingBoxes": (2,), "MixUp": (), "RandAugment": (), "RandomBrightness": (0.1,),
         "RandomColorDegeneration": (0.1,), "RandomColorJitter": (), "RandomContrast": (0.1,),
         "RandomCrop": (2, 1), "RandomElasticTransform": (), "RandomErasing": (), "RandomFlip": (),
         "RandomGaussianBlur": (), "RandomGrayscale": (), "RandomHue": (0.1,), "RandomInvert": (),

@@ -38,9 +38,10 @@ def without_gradient(error, model, steps, order):
     )
 
 
-def places(model, steps, types):
-    """'Round' in 'layer' (of type Layer), ... for the steps of these types."""
-    found = [_place(model, step) for step in steps if step.type in types]
+def places(model, steps, types, beside=False):
+    """'Round' in 'layer' (of type Layer), ... for the steps of these types on the way, or all."""
+    steps = [step for step in steps if step.type in types and (step.on_the_way or beside)]
+    found = [_place(model, step) for step in steps]
     return ", ".join(dict.fromkeys(found))
 
 

@@ -1,4 +1,4 @@
-"""What the traced graph of a model holds on the way from its inputs to its output.
+"""What the traced graph of a model holds, on the way from its inputs to its output and beside it.
 
 A plain tape says nothing where a part of a derivative is lost. An operation lies on the way if it
 depends on an input and the output depends on it, other than through a stopped gradient.
@@ -29,10 +29,11 @@ CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 @dataclass(frozen=True)
 class Step:
-    """An operation of TensorFlow on the way; its name begins with those of the layers around."""
+    """An operation of TensorFlow; its name begins with those of the layers around."""
 
     type: str
     name: str
+    on_the_way: bool = True
 
     @property
     def scopes(self):
@@ -42,18 +43,18 @@ class Step:
 
 
 def steps(target, order):
-    """Every `Step` on the way; `None` where the model cannot be traced.
+    """Every `Step` of a model; `None` where it cannot be traced.
 
     From the second order on, what stops the gradient inside of a custom gradient counts, too.
     """
     found = _trace(passes.run, target)
-    custom = [step for step in found or () if step.type == "CustomGradient"]
+    custom = [step for step in found or () if step.on_the_way and step.type == "CustomGradient"]
     if custom and order > 1:
         inside = {step.name for step in found}
         found += [
             Step(step.type, f"{custom[0].name}/{step.name}")
             for step in _trace(_slopes, target) or ()
-            if step.type == "StopGradient" and step.name not in inside
+            if step.on_the_way and step.type == "StopGradient" and step.name not in inside
         ]
     return found
 
@@ -85,12 +86,14 @@ def _walk(nodes, starts, ends, library, scope):
     needed = _backward(nodes, ends, reached)
     found = []
     for node in nodes:
-        if node.name in reached & needed - starts:
-            found.append(Step(_type(node), scope + node.name))
-            for key in set(CALLS) & set(node.attr):
-                inner = library[node.attr[key].func.name]
-                begins, finals = _inside(node, inner, key, reached)
-                found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
+        if node.op == "Placeholder":
+            continue
+        on_the_way = node.name in reached & needed - starts
+        found.append(Step(_type(node), scope + node.name, on_the_way))
+        for key in set(CALLS) & set(node.attr):
+            inner = library[node.attr[key].func.name]
+            begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
+            found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
     return found
 
 

@@ -14,11 +14,11 @@ MAX_LOOP_ORDER = 2  # of derivatives through a loop
 
 def obstacle(model, steps, order):
     """What keeps XLA from compiling derivatives of that order; `None` if nothing does."""
-    loops = {step.type for step in steps if step.type.endswith("While")}
+    loops = places(model, steps, {step.type for step in steps if step.type.endswith("While")})
     if loops and order > MAX_LOOP_ORDER:
-        return f"a loop, {places(model, steps, loops)}, differentiated {order} times"
-    missing = {step.type for step in steps if not _has_kernel(step.type)}
-    return places(model, steps, missing) or None
+        return f"a loop, {loops}, differentiated {order} times"
+    missing = {type for type in {step.type for step in steps} if not _has_kernel(type)}
+    return places(model, steps, missing, beside=True) or None
 
 
 def guarded(results, model, steps, order, name):
