@@ -32,6 +32,17 @@ def adapted(invert):
     return made
 
 
+class Left(layers.Layer):
+    """A variable, an array and numbers on the left of x."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight(shape=(input_shape[-1],), initializer="normal")
+
+    def call(self, x):
+        y = self.w * ops.sin(x) - self.w / (2 + x * x) + self.w @ x[:, :, None] ** 2
+        return ops.where(self.w < x, y, np.sqrt(2) * y - fixed((4,)) * x + np.float32(0.5) * x)
+
+
 class Scaled(layers.Layer):
     """A custom layer whose scale is computed from a weight."""
 
@@ -90,6 +101,7 @@ ROWS = {
     "leaky_relu": row(lambda x: ops.leaky_relu(x, 0.25)),
     "relu layer": layer(lambda: layers.ReLU(1.5, 0.1, 0.3)),
     "mish": layer(lambda: layers.Activation("mish")),
+    "hard_silu layer": layer(lambda: layers.Activation("hard_silu")),
     "glu": row(ops.glu),
     "threshold": row(lambda x: ops.threshold(x, 0.5, 0.1)),
     "clip": row(lambda x: ops.clip(x, -1.0, 1.0)),
@@ -126,6 +138,26 @@ ROWS = {
     "normalize": row(lambda x: ops.normalize(x, axis=-1)),
     "logsumexp, axis": row(lambda x: ops.logsumexp(x, axis=1, keepdims=True), (3, 2)),
     "sort": row(lambda x: ops.sort(x * x)),
+    "cumprod": row(lambda x: ops.cumprod(x, axis=1), (3, 2)),
+    "ptp": row(lambda x: ops.ptp(x * x, axis=-1)),
+    "hypot": row(lambda x: ops.hypot(x, ops.exp(x))),
+    "logaddexp": row(lambda x: ops.logaddexp(x, ops.sin(x)) + ops.logaddexp(0.3, x)),
+    "logaddexp2": row(lambda x: ops.logaddexp2(x, ops.sin(x))),
+    "arctan2": row(lambda x: ops.arctan2(x[:, :1], x * x - 2) + ops.arctan2(x, 0.3)),
+    "arctan2, left": row(lambda x: ops.arctan2(fixed((3, 4)), x)),
+    "cross": row(lambda x: ops.cross(x, ops.exp(x)) + ops.cross(fixed((3, 3)), x), (3,)),
+    "tensordot": row(lambda x: ops.tensordot(x * x, fixed((2, 4)), axes=1), (3, 2)),
+    "tensordot, axes": row(
+        lambda x: ops.tensordot(fixed((4, 3)), x, axes=[[1], [1]]), (3, 2)
+    ),
+    "select": row(lambda x: ops.select([x < -0.5, x < 0.5], [ops.sin(x), x * x], 0.3)),
+    "nan_to_num": row(lambda x: ops.nan_to_num(x * x)),
+    "digitize": row(lambda x: x * ops.cast(ops.digitize(x, np.array([0.5])), x.dtype)),
+    "trapezoid": row(lambda x: ops.trapezoid(x * x, dx=0.5, axis=1), (3, 2)),
+    "fft": row(lambda x: ops.fft((x * x, ops.sin(x)))[0], (4,)),
+    "fft2": row(lambda x: ops.ifft2(ops.fft2((x * x, x)))[1], (4, 2)),
+    "rfft": row(lambda x: ops.irfft(ops.rfft(x * x)), (4,)),
+    "stft": row(lambda x: ops.istft(ops.stft(x * x, 4, 2, 4), 4, 2, 4), (8,)),
     "moments": row(lambda x: sum(ops.moments(x, axes=[1, 2], keepdims=True)) * x, (3, 2)),
     "concatenate": row(lambda x: ops.concatenate([x, ops.exp(x[:, :1]), ops.ones_like(x)], 1)),
     "concatenate, value": row(lambda x: ops.concatenate([x, fixed((3, 1))], 1)),
@@ -179,6 +211,12 @@ ROWS = {
                                                      activation="sigmoid"), (3, 2)),
     "conv 1": layer(lambda: layers.Conv1D(2, 2, activation="tanh"), (5, 2)),
     "conv 2": layer(lambda: layers.Conv2D(2, 2, padding="same", groups=1), (4, 3, 2)),
+    "conv 1, groups": layer(
+        lambda: layers.Conv1D(4, 2, padding="causal", groups=2, activation="tanh"), (4, 2)
+    ),
+    "conv 2, groups": layer(
+        lambda: layers.Conv2D(4, 2, 2, "same", dilation_rate=1, groups=2, use_bias=False), (3, 3, 2)
+    ),
     "conv 3": layer(lambda: layers.Conv3D(2, 2, activation="tanh"), (3, 3, 3, 1)),
     "depthwise": layer(lambda: layers.DepthwiseConv2D(2, activation="tanh"), (3, 3, 2)),
     "separable": layer(lambda: layers.SeparableConv1D(2, 2, activation="tanh"), (4, 2)),
@@ -192,6 +230,8 @@ ROWS = {
     "space_to_depth": row(lambda x: ops.space_to_depth(x, 2), (2, 2, 4)),
     "unfold": row(lambda x: ops.unfold(x, 2), (1, 3, 3)),
     "patches": row(lambda x: ops.image.extract_patches(x, (2, 2)), (4, 4, 1)),
+    "resizing": layer(lambda: layers.Resizing(4, 4, "nearest"), (2, 2, 1)),
+    "center crop": layer(lambda: layers.CenterCrop(2, 1), (3, 2, 1)),
     "resize": row(lambda x: ops.image.resize(x, (4, 4), "nearest"), (2, 2, 1)),
     "flatten": layer(layers.Flatten, (3, 2)),
     "reshape layer": layer(lambda: layers.Reshape((2, 3)), (6,)),
@@ -227,6 +267,7 @@ ROWS = {
     "softmax layer": layer(layers.Softmax),
     "prelu": layer(layers.PReLU),
     "custom": layer(Scaled),
+    "on the left": layer(Left),
     "attention": row(lambda x: layers.Attention()([x, ops.sin(x)]), (3, 2)),
     "dot_product_attention": row(
         lambda x: ops.dot_product_attention(x, ops.sin(x), x * x, is_causal=True), (3, 2, 4)

@@ -239,9 +239,7 @@ def test_third_order_through_joined_inputs_under_xla(strategy):
 
 
 def decibels():
-    return layers.MelSpectrogram(
-        4, 2, sampling_rate=8, num_mel_bins=2, min_freq=0.5, name="mel"
-    )
+    return layers.MelSpectrogram(4, 2, sampling_rate=8, num_mel_bins=2, min_freq=0.5, name="mel")
 
 
 REFUSED_ROWS = {

@@ -3,6 +3,7 @@
 from keras_derivs.engine.taylor import (  # noqa: F401 (importing them registers their rules)
     rules_bilinear,
     rules_elementwise,
+    rules_formulas,
     rules_layers,
     rules_linear,
     rules_piecewise,

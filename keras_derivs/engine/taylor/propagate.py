@@ -9,6 +9,7 @@ from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.models.sequential import Sequential
 
+from keras_derivs.engine.taylor.operators import beside_symbols
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import UnsupportedOperation, find, polynomials, unsupported
 from keras_derivs.graph import SubGraph, nodes_of
@@ -151,7 +152,7 @@ def call(function, *args, owner=None, **kwargs):
         kwargs["training"] = False
     leaves = polynomials((args, kwargs))
     symbols = {id(x): keras.KerasTensor(x.shape, dtype=x.dtype) for x in leaves}
-    with _no_trace(owner):
+    with _no_trace(owner), beside_symbols():
         filled = keras.tree.map_structure(lambda x: symbols.get(id(x), x), (args, kwargs))
         outputs = function(*filled[0], **filled[1])
         flat = keras.tree.flatten(outputs)

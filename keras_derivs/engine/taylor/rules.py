@@ -9,6 +9,10 @@ import keras
 from keras_derivs.engine.taylor.polynomial import Polynomial
 
 RULES = {}
+HARMLESS = {
+    "__init__", "build", "get_config", "from_config", "compute_mask", "compute_output_shape",
+    "compute_output_spec", "__repr__",
+}  # fmt: skip
 
 
 class UnsupportedOperation(ValueError):
@@ -51,11 +55,23 @@ def taylor_rule(*classes):
 
 
 def find(operation):
-    """The rule of an operation, or `None`. A subclass with a `call` of its own needs its own."""
+    """The rule of an operation, or `None`. A subclass that computes otherwise needs its own."""
     for cls in type(operation).__mro__:
-        if cls in RULES and cls.call is type(operation).call:
-            return RULES[cls]
+        if cls in RULES:
+            return RULES[cls] if _computes_like(type(operation), cls) else None
     return None
+
+
+def _computes_like(cls, base):
+    """Whether a subclass overrides no method but those that take no part in a call."""
+    above = cls.__mro__[: cls.__mro__.index(base)]
+    own = {
+        name
+        for c in above
+        for name, value in vars(c).items()
+        if callable(value) or isinstance(value, property)
+    }
+    return not any(hasattr(base, name) for name in own - HARMLESS)
 
 
 def polynomials(tree):

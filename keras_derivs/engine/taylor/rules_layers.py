@@ -9,7 +9,10 @@ from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply, call
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul, plus
+from keras_derivs.engine.taylor.rules_linear import apply_linear
 from keras_derivs.engine.taylor.rules_reductions import softmax
+
+REFUSING_SYMBOLS = {activations.mish: activations.Mish, activations.hard_silu: nn.HardSilu}
 
 
 @taylor_rule(layers.Dense)
@@ -27,14 +30,32 @@ def activate(activation, x):
         return x
     if isinstance(activation, layers.Layer):
         return apply(activation, x)
-    if activation is activations.mish:  # it refuses symbolic tensors
-        return apply(activations.Mish(name="mish"), x)
+    if activation in REFUSING_SYMBOLS:
+        return apply(REFUSING_SYMBOLS[activation](), x)
     return call(activation, x)
 
 
 @taylor_rule(layers.Activation)
 def activation_layer(layer, x):
     return activate(layer.activation, x)
+
+
+@taylor_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+def convolution(layer, x):
+    """Keras refuses groups where tensors are symbolic."""
+    if layer.groups == 1:
+        return call(layer.call, x, owner=layer)
+    padding = layer.padding
+    if padding == "causal":
+        x = apply(knp.Pad(layer._compute_causal_padding(), name="pad"), x)
+        padding = "valid"
+    convolve = nn.Conv(layer.strides, padding, layer.data_format, layer.dilation_rate)
+    y = apply_linear(convolve, x, (layer.kernel,))
+    if layer.bias is not None:
+        shape = [1] * y.ndim
+        shape[-1 if layer.data_format == "channels_last" else 1] = -1
+        y = plus(y, ops.reshape(layer.bias, shape))
+    return activate(layer.activation, y)
 
 
 @taylor_rule(nn.DotProductAttention)

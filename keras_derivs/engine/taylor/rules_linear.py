@@ -5,6 +5,7 @@ import math
 import keras
 from keras import layers, ops
 from keras.src.ops import core, image, nn
+from keras.src.ops import math as kmath
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
@@ -86,11 +87,17 @@ def _leaves_first_alone(name, neutral):
     return keeps_batch
 
 
+def _leaves_axes(last):
+    """Whether there are more axes than the last ones, which a transform takes."""
+    return lambda operation, x: keras.tree.flatten(x)[0].ndim > last
+
+
 linear([knp.Transpose], _transposes_samples)
 linear([knp.Reshape], _reshapes_samples)
 linear([knp.GetItem], _indexes_samples)
 linear([knp.Concatenate, knp.Split, core.Unstack, knp.Repeat, knp.Roll, knp.Flip], apart("axis"))
 linear([knp.Cumsum, knp.Sum, knp.Mean, knp.Take, knp.Diff, knp.Squeeze], apart("axis"))
+linear([knp.Trapezoid], apart("axis"))
 linear([knp.Stack, knp.ExpandDims], apart("axis", added=1))
 linear([knp.Swapaxes, knp.Trace, knp.Diagonal], apart("axis1", "axis2"))
 linear([knp.Moveaxis], apart("source", "destination"))
@@ -102,6 +109,9 @@ linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv], always)
 linear([nn.AveragePool, nn.AdaptiveAveragePool, nn.DepthToSpace, nn.SpaceToDepth], always)
 linear([nn.Unfold, image.ExtractPatches], lambda operation, x: x.ndim == 4)
 linear([image.Resize], lambda operation, x: x.ndim == 4)
+linear([kmath.FFT, kmath.RFFT, kmath.IRFFT, kmath.STFT, kmath.ISTFT], _leaves_axes(1))
+linear([kmath.FFT2, kmath.IFFT2], _leaves_axes(2))
+linear([layers.Resizing, layers.CenterCrop], lambda layer, x, *arguments: x.ndim == 4)
 linear([layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector], always)
 linear([layers.Cropping1D, layers.Cropping2D, layers.Cropping3D], always)
 linear([layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D], always)
@@ -182,6 +192,7 @@ def batch_norm(operation, x, mean, variance, offset=None, scale=None):
     core.StopGradient, knp.Sign, knp.Floor, knp.Ceil, knp.Round, knp.Trunc, knp.Equal, knp.NotEqual,
     knp.Greater, knp.GreaterEqual, knp.Less, knp.LessEqual, knp.Argmax, knp.Argmin, knp.Argsort,
     knp.OnesLike, knp.ZerosLike, knp.Isfinite, knp.Isnan, knp.Isinf, knp.Signbit,
+    knp.Digitize,
 )  # fmt: skip
 def piecewise_constant(operation, *args):
     """The value alone: every derivative is zero."""

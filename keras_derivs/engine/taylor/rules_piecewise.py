@@ -44,6 +44,7 @@ SLOPES = {
     nn.HardShrink: lambda operation, x: ops.abs(x) > operation.threshold,
     nn.SoftShrink: lambda operation, x: ops.abs(x) > operation.threshold,
     nn.Threshold: lambda operation, x: x > operation.threshold,
+    knp.NanToNum: lambda operation, x: ops.isfinite(x),
     knp.Clip: lambda operation, x: ops.logical_and(x >= operation.x_min, x <= operation.x_max),
 }
 for _cls, _slope in SLOPES.items():

@@ -1,5 +1,8 @@
 """Rules that combine entries along axes: reductions, softmax, normalisations."""
 
+import itertools
+import operator
+
 import keras
 from keras import ops
 from keras.src.ops import linalg, nn
@@ -173,18 +176,26 @@ def _keep(y, axes, x):
 
 @taylor_rule(knp.Prod)
 def prod(operation, x):
-    """One factor after the other along one axis of known length."""
+    *_, result = _products(operation, x)
+    if operation.keepdims:
+        return result
+    (axis,) = keras.tree.flatten(operation.axis)
+    return map_linear(lambda parts: [ops.squeeze(parts[0], axis)], [result], keeps_batch=True)[0]
+
+
+@taylor_rule(knp.Cumprod)
+def cumprod(operation, x):
+    join = lambda parts: [ops.concatenate(parts, operation.axis)]  # noqa: E731
+    return map_linear(join, _products(operation, x), keeps_batch=True)[0]
+
+
+def _products(operation, x):
+    """The products of the first entries, of one, two, ..., along one axis of known length."""
     axes = [n % x.ndim for n in keras.tree.flatten(operation.axis) if n is not None]
     if len(axes) != 1 or x.shape[axes[0]] is None or axes == [0]:
         raise unsupported(operation, "needs one axis of known length")
-    (axis,) = axes
-    split = lambda parts: ops.split(parts[0], x.shape[axis], axis=axis)  # noqa: E731
-    result, *factors = map_linear(split, [x], keeps_batch=True)
-    for factor in factors:
-        result = result * factor
-    if operation.keepdims:
-        return result
-    return map_linear(lambda parts: [ops.squeeze(parts[0], axis)], [result], keeps_batch=True)[0]
+    split = lambda parts: ops.split(parts[0], x.shape[axes[0]], axis=axes[0])  # noqa: E731
+    return list(itertools.accumulate(map_linear(split, [x], keeps_batch=True), operator.mul))
 
 
 @taylor_rule(knp.Sort)

@@ -1,0 +1,111 @@
+"""Rules of operations that are a formula of other operations."""
+
+import functools
+import math
+import string
+
+import numpy as np
+from keras import ops
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.propagate import call
+from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
+from keras_derivs.engine.taylor.rules_bilinear import align, quotient
+from keras_derivs.engine.taylor.rules_reductions import times
+from keras_derivs.engine.taylor.shapes import fit, is_plain
+
+LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
+
+
+def formula(*classes):
+    """Register a function of `(operation, *arguments)`, written in `keras.ops`."""
+
+    def register(function):
+        @taylor_rule(*classes)
+        def rule(operation, *args):
+            result = call(functools.partial(function, operation), *args)
+            return fit(result, operation.call(*values(args)))
+
+        return function
+
+    return register
+
+
+@formula(knp.Hypot)
+def hypot(operation, a, b):
+    return ops.sqrt(ops.square(a) + ops.square(b))
+
+
+@formula(knp.Logaddexp)
+def logaddexp(operation, a, b):
+    a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)  # numbers in single precision
+    return a + ops.softplus(b - a)
+
+
+@formula(knp.Logaddexp2)
+def logaddexp2(operation, a, b):
+    return a + ops.softplus((b - a) * LOG2) / LOG2
+
+
+@formula(knp.Ptp)
+def ptp(operation, x):
+    along = {"axis": operation.axis, "keepdims": operation.keepdims}
+    return ops.max(x, **along) - ops.min(x, **along)
+
+
+@formula(knp.Cross)
+def cross(operation, a, b):
+    """a2 b3 - a3 b2 and so on, along the last axis."""
+    last = all(axis == -1 for axis in (operation.axisa, operation.axisb, operation.axisc))
+    if not last or a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise unsupported(operation, "needs vectors of three entries along the last axis")
+    ahead = lambda x, n: ops.roll(x, -n, axis=-1)  # noqa: E731
+    return ahead(a, 1) * ahead(b, 2) - ahead(a, 2) * ahead(b, 1)
+
+
+@formula(knp.Tensordot)
+def tensordot(operation, a, b):
+    letters = iter(string.ascii_letters)
+    first, second = ([next(letters) for _ in x.shape] for x in (a, b))
+    for n, m in zip(*_contracted(operation.axes, len(first))):
+        second[m] = first[n]
+    kept = [c for c in first + second if (c in first) != (c in second)]
+    return ops.einsum(f"{''.join(first)},{''.join(second)}->{''.join(kept)}", a, b)
+
+
+def _contracted(axes, rank):
+    if isinstance(axes, int):
+        return range(rank - axes, rank), range(axes)
+    return [[n] if isinstance(n, int) else n for n in axes]
+
+
+@formula(knp.Select)
+def select(operation, conditions, choices, default=0):
+    """The choice of the first condition that holds."""
+    result = default
+    for condition, choice in reversed(list(zip(conditions, choices))):
+        result = ops.where(condition, choice, result)
+    return result
+
+
+@taylor_rule(knp.Arctan2)
+def arctan2(operation, y, x):
+    """The angle of (x, y), turned by its value: near zero it is an arctangent."""
+    y, x = (_lifted(z, [y, x]) for z in align(y, x))
+    across = times(y, x.value) - times(x, y.value)
+    ahead = times(x, x.value) + times(y, y.value)
+    angle = quotient(knp.Divide(name="divide"), across, ahead)
+    arctan = lambda z: series.integrate(  # noqa: E731
+        z, ops.arctan(z.value), series.reciprocal(z * z + 1)
+    )
+    return series.compose(arctan, angle).with_value(operation.call(y.value, x.value))
+
+
+def _lifted(x, others):
+    """A tensor as a polynomial that does not vary."""
+    if not is_plain(x):
+        return x
+    example = next(other for other in others if not is_plain(other))
+    return Polynomial(example.space, {(): ops.cast(ops.convert_to_tensor(x), example.dtype)})
