@@ -306,6 +306,43 @@ def test_training_mode_and_masks_are_refused():
             strategies.partials(refused, request)
 
 
+class Weighted(layers.MultiHeadAttention):
+    def _compute_attention(self, *args, **kwargs):
+        attended, scores = super()._compute_attention(*args, **kwargs)
+        return ops.square(attended), scores
+
+
+class Squared(layers.Conv1D):
+    def call(self, x):
+        return super().call(x * x)
+
+
+class Shifted(layers.Dense):
+    @property
+    def kernel(self):
+        return 1 + super().kernel
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Weighted(2, 2), lambda: Squared(4, 2, groups=2), lambda: Shifted(2, "tanh")],
+    ids=["a method", "call", "a property"],
+)
+def test_a_subclass_may_compute_otherwise(make, float64):
+    x, layer = keras.Input((3, 2), dtype="float64"), make()
+    h = layer(x, x) if isinstance(layer, Weighted) else layer(x)
+    model = keras.Model(x, layers.Dense(1)(layers.Flatten()(ops.tanh(h))))
+    at = np.random.default_rng(0).uniform(-1, 1, (4, 3, 2))
+    expected = kd.Hessian(model, strategy="tape")(at)
+    truth.close(kd.Hessian(model)(at), expected, truth.EXACT["float64"])
+    try:
+        found = kd.Hessian(model, strategy="taylor")(at)
+    except ValueError as error:
+        assert "Taylor rule" in str(error)
+    else:
+        truth.close(found, expected, truth.EXACT["float64"])
+
+
 def test_a_rule_from_a_list_of_derivatives(float64):
     class LogGamma(layers.Layer):
         def call(self, x):

@@ -84,13 +84,11 @@ def gradients(target, index):
 
 def hessian_rows(target, k, index):
     """y, and for each (output, entry of the k-th x) that row of the Hessian, for each x."""
-    outputs = [index[0][0]] if len(index) == 1 else sorted({row for row, _ in index})
-    with watch(target.xs, persistent=len(index) > 1) as tape:
-        y, first = gradients(target, [(row,) for row in outputs])
-    rows = []
-    for row, column in index:
-        slope = first[0 if len(outputs) == 1 else outputs.index(row)][k]
-        rows.append(pull_back(tape, slope, target.xs, one_hot(slope, column), order=2))
+    y, slopes, tape = _slopes(target, [row for row, _ in index])
+    rows = [
+        pull_back(tape, slope[k], target.xs, one_hot(slope[k], column), order=2)
+        for slope, (_, column) in zip(slopes, index)
+    ]
     return y, rows
 
 
@@ -99,17 +97,24 @@ def curvatures(target, index, moves):
 
     `moves` has for each x what the directions change in it, (directions, entries).
     """
-    outputs = [index[0][0]] if len(index) == 1 else sorted({row for row, _ in index})
-    with watch(target.xs, persistent=len(index) > 1) as tape:
-        y, first = gradients(target, [(row,) for row in outputs])
+    y, slopes, tape = _slopes(target, [row for row, _ in index])
     results = []
-    for row, direction in index:
+    for slope, (_, direction) in zip(slopes, index):
         along = [_along(x, move, direction) for x, move in zip(target.xs, moves)]
-        slopes = first[0 if len(outputs) == 1 else outputs.index(row)]
-        second = pull_back(tape, slopes, target.xs, along, order=2)
+        second = pull_back(tape, slope, target.xs, along, order=2)
         products = [tf.reduce_sum(flatten(g * v), axis=1) for g, v in zip(second, along)]
         results.append([sum(products)])
     return y, results
+
+
+def _slopes(target, rows):
+    """y, its gradients for each of `rows` (each found once), and the tape that recorded them."""
+    outputs = rows if len(rows) == 1 else sorted(set(rows))
+    with watch(target.xs, persistent=len(rows) > 1) as tape:
+        y, first = gradients(target, [(row,) for row in outputs])
+    if len(outputs) == 1:
+        return y, first * len(rows), tape
+    return y, [first[outputs.index(row)] for row in rows], tape
 
 
 def _along(x, move, direction):
