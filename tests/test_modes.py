@@ -16,10 +16,11 @@ from keras_derivs.engine import exact
 LAYERS = {
     "Jacobian": kd.Jacobian,
     "forward": lambda m: kd.Jacobian(m, strategy="forward"),
-    "Hessian": kd.Hessian,
-    "chunks": lambda m: kd.Hessian(m, chunk_size=2),
-    "HessianDiagonal": kd.HessianDiagonal,
-    "Partials": lambda m: kd.Partials(m, [(0, 1), (2,)]),
+    "Hessian": lambda m: kd.Hessian(m, strategy="tape"),
+    "chunks": lambda m: kd.Hessian(m, strategy="tape", chunk_size=2),
+    "HessianDiagonal": lambda m: kd.HessianDiagonal(m, strategy="tape"),
+    "Laplacian": kd.Laplacian,
+    "Partials": lambda m: kd.Partials(m, [(0, 1), (2,)], strategy="tape"),
     "taylor": lambda m: kd.Partials(m, [(0, 1), (2,)], strategy="taylor"),
 }
 
