@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test test-slow test-all zoo lint benchmarks clean
+.PHONY: help demo test test-slow test-zoo test-all zoo lint benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
-	@echo "make test        the tests; make test-slow: the long ones; make test-all: both"
+	@echo "make test        the tests; make test-slow: the long ones; make test-zoo: every layer of"
+	@echo "                 Keras in every mode; make test-all: all of them (some 40 minutes)"
 	@echo "make zoo         check every layer of Keras and write docs/zoo.md (some 20 minutes)"
 	@echo "make lint        check style and format"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
@@ -21,12 +22,15 @@ demo: $(VENV)/plots.stamp
 	@$(BIN)/python -m keras_derivs demo $(if $(QUICK),--quick)
 
 test: $(VENV)/test.stamp
-	$(PYTEST) -m "not slow"
+	$(PYTEST) loadfile -m "not slow"
 
 test-slow: $(VENV)/test.stamp
-	$(PYTEST) -m slow
+	$(PYTEST) loadfile -m "slow and not zoo"
 
-test-all: test test-slow
+test-zoo: $(VENV)/test.stamp
+	$(PYTEST) worksteal -m zoo
+
+test-all: test test-slow test-zoo
 
 zoo: $(VENV)/test.stamp
 	$(BIN)/python tests/zoo_cells.py

@@ -41,6 +41,7 @@ def strategies_in_order(name):
 
 
 @pytest.mark.slow
+@pytest.mark.zoo
 @pytest.mark.parametrize("row", zoo.NAMES)
 def test_row(row):
     assert zoo_cells.line(row) == page_lines()[row]

@@ -13,7 +13,7 @@ from keras.src.backend.common.variables import Variable
 
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 COMPARISONS = ("lt", "le", "gt", "ge")
-OPERATORS = {f"__{name}__": getattr(Variable, f"__{name}__") for name in ARITHMETIC + COMPARISONS}
+NAMES = [f"__{name}__" for name in ARITHMETIC + COMPARISONS]
 
 _lock, _users = threading.Lock(), 0
 
@@ -21,23 +21,29 @@ _lock, _users = threading.Lock(), 0
 @contextlib.contextmanager
 def beside_symbols():
     """While it is open, variables and arrays may stand on the left of symbolic tensors."""
-    _enter(1)
+    _count(1)
     try:
         yield
     finally:
-        _enter(-1)
+        _count(-1)
 
 
-def _enter(change):
+def _count(change):
+    """The first thread to come changes the operators, the last one to leave restores them."""
     global _users
     with _lock:
-        _users += change
-        for name, operator in OPERATORS.items():
-            setattr(Variable, name, _yielding(operator) if _users else operator)
-        if _users:
+        before, _users = _users, _users + change
+        if not before:
+            _set(YIELDING)
             keras.KerasTensor.__array_ufunc__ = None  # numpy's word for "ask the other"
-        else:
+        elif not _users:
+            _set(OPERATORS)
             del keras.KerasTensor.__array_ufunc__
+
+
+def _set(operators):
+    for name, operator in operators.items():
+        setattr(Variable, name, operator)
 
 
 def _yielding(operator):
@@ -48,3 +54,7 @@ def _yielding(operator):
         return operator(variable, other)
 
     return yielding
+
+
+OPERATORS = {name: getattr(Variable, name) for name in NAMES}
+YIELDING = {name: _yielding(operator) for name, operator in OPERATORS.items()}
