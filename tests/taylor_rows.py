@@ -61,7 +61,7 @@ SMOOTH = {
         "log_sigmoid softplus silu tanh_shrink softsign squareplus negative absolute relu relu6 "
         "elu selu celu hard_sigmoid sparse_sigmoid hard_tanh hard_shrink soft_shrink "
         "hard_silu sparse_plus softmax log_softmax logsumexp sign floor ceil round trunc "
-        "ones_like zeros_like deg2rad rad2deg copy real fabs "
+        "ones_like zeros_like deg2rad rad2deg copy real conjugate fliplr fabs "
         "tan",
         POSITIVE: "log log1p log2 log10 sqrt rsqrt reciprocal cbrt",
         UNIT: "arcsin arccos arctanh tan",
