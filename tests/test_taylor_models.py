@@ -233,6 +233,18 @@ def test_structural_zeros_stay_absent():
     assert set(propagate.call(ops.tanh, y).table) == {(), (0,), (1,), (0, 0)}
 
 
+def test_other_outputs_do_not_count(float64):
+    x = keras.Input((3,), dtype="float64")
+    h = layers.Dense(4, "tanh")(x)
+    raw = layers.Lambda(tf.sin, output_shape=(4,), name="raw")(h)
+    model = keras.Model(x, {"a": layers.Dense(1)(raw), "b": layers.Dense(2)(h)})
+    at = np.random.default_rng(0).uniform(-1, 1, (4, 3))
+    found = kd.Hessian(model, output="b", strategy="taylor")(at)
+    truth.close(found, kd.Hessian(model, output="b", strategy="tape")(at), truth.EXACT["float64"])
+    with pytest.raises(ValueError, match="'raw'"):
+        kd.Hessian(model, output="a", strategy="taylor")
+
+
 def test_leaves_no_trace():
     model = keras.Sequential([keras.Input((3,)), Doubling(), layers.Dense(1)])
     inner = model.layers[0].inner

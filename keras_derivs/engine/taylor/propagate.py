@@ -17,10 +17,26 @@ from keras_derivs.graph import SubGraph, nodes_of
 
 def apply(operation, *args, **kwargs):
     """What an operation returns for polynomials and tensors."""
-    try:
+    with _naming(operation):
         if not polynomials((args, kwargs)):
             return _run(operation, args, kwargs)
         return _propagate(operation, args, kwargs)
+
+
+def apply_output(model, inputs, output):
+    """One of the flat outputs of a model; of its graph, only what leads there is run."""
+    if find(model) is not None or not _has_graph(model):
+        return keras.tree.flatten(apply(model, inputs))[output]
+    with _naming(model):
+        (inputs,), _ = _check_layer(model, (inputs,), {})
+        return _run_graph(model, inputs, lambda outputs: [outputs[output]])[0]
+
+
+@contextlib.contextmanager
+def _naming(operation):
+    """Whatever fails on polynomials is an operation that does not support them."""
+    try:
+        yield
     except UnsupportedOperation:
         raise
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
@@ -46,7 +62,8 @@ def _propagate(operation, args, kwargs):
     if rule is not None:
         return rule(operation, *args, **kwargs)
     if _has_graph(operation):
-        return _apply_model(operation, args[0])
+        outputs = _run_graph(operation, args[0])
+        return keras.tree.pack_sequence_as(_structure(operation), outputs)
     if isinstance(operation, keras.layers.Layer):
         return call(operation.call, *args, owner=operation, **kwargs)
     raise unsupported(operation)
@@ -109,7 +126,8 @@ def _has_graph(operation):
     return own in (Functional.call, Sequential.call, SubGraph.call)
 
 
-def _apply_model(model, inputs):
+def _run_graph(model, inputs, choose=list):
+    """The flat outputs of a model, or those that `choose` takes of them."""
     if isinstance(model, Sequential):
         if model._functional is None:
             raise unsupported(model, "is not built")
@@ -118,8 +136,18 @@ def _apply_model(model, inputs):
     if len(flat) != len(model.inputs):
         raise unsupported(model, f"needs {len(model.inputs)} inputs and got {len(flat)}")
     flat = [_standardize(model, x, spec) for x, spec in zip(flat, model.inputs)]
-    outputs = run_nodes(nodes_of(model), model.inputs, flat, model.outputs)
-    return keras.tree.pack_sequence_as(_structure(model), outputs)
+    outputs = choose(model.outputs)
+    return run_nodes(_leading_to(outputs, nodes_of(model)), model.inputs, flat, outputs)
+
+
+def _leading_to(outputs, nodes):
+    """The nodes that `outputs` depend on."""
+    needed, kept = set(map(id, outputs)), []
+    for node in reversed(nodes):
+        if needed & set(map(id, node.outputs)):
+            kept.append(node)
+            needed |= set(map(id, node.input_tensors))
+    return kept[::-1]
 
 
 def _standardize(model, x, spec):
@@ -129,6 +157,7 @@ def _standardize(model, x, spec):
 
 
 def _structure(model):
+    model = model._functional if isinstance(model, Sequential) else model
     return model.outputs[0] if isinstance(model, SubGraph) else model._outputs_struct
 
 

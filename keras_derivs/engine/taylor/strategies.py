@@ -12,7 +12,7 @@ from keras import ops
 from keras_derivs.engine import exact, together
 from keras_derivs.engine.target import Target, size
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
-from keras_derivs.engine.taylor.propagate import apply
+from keras_derivs.engine.taylor.propagate import apply_output
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
 from keras_derivs.engine.terms import sort_term
@@ -32,8 +32,8 @@ def propagate(target, space, tangents):
         x = inputs[target.wrt[k]]
         inputs[target.wrt[k]] = Polynomial(space, {(): x, **moves})
     with exact.scope():
-        outputs = apply(target.model, keras.tree.pack_sequence_as(target.structure, inputs))
-    y = keras.tree.flatten(outputs)[target.output]
+        inputs = keras.tree.pack_sequence_as(target.structure, inputs)
+        y = apply_output(target.model, inputs, target.output)
     return y if isinstance(y, Polynomial) else Polynomial(space, {(): y})
 
 
