@@ -11,8 +11,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
 	@echo "make test        the tests; make test-slow: the long ones; make test-zoo: every layer of"
-	@echo "                 Keras in every mode; make test-all: all of them (some 40 minutes)"
-	@echo "make zoo         check every layer of Keras and write docs/zoo.md (some 20 minutes)"
+	@echo "                 Keras in every mode; make test-all: all of them (some 50 minutes)"
+	@echo "make zoo         check every layer of Keras and write docs/zoo.md (half an hour)"
 	@echo "make lint        check style and format"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
