@@ -455,6 +455,7 @@ def test_masks_reach_every_copy_of_the_model(float64):
         assert np.all(found[:, 2] == 0) and np.any(found[:, 0] != 0)
 
 
+@pytest.mark.slow
 def test_rnn_hessians_in_fit():
     x = keras.Input((3, 1))
     u = layers.Dense(1)(layers.GRU(2)(x))
