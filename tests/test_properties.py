@@ -333,6 +333,14 @@ WRONG_BEFORE = {
             "strategy": "auto",
         },
     ),
+    "Keras declares an outer product in another dtype than it has": (
+        matrices_match_differences_wherever_the_cut_runs,
+        {
+            "recipe": Recipe((1,), (Step("outer", (0, 0), 1), Step("tanh", (0, 0), 2))),
+            "number": 1,
+            "strategy": "auto",
+        },
+    ),
     "Keras marks a number times a tensor as sparse": (
         the_chain_rule_holds_between_cuts,
         {

@@ -111,10 +111,10 @@ class DerivativeLayer(keras.layers.Layer):
         batch = ops.shape(y)[0]
         shapes = _flat(self._shapes(plan, y, target.xs))
         results = [
-            ops.reshape(ops.cast(result, plan.xs[0].dtype), (batch, *shape))
+            ops.reshape(ops.cast(result, target.xs[0].dtype), (batch, *shape))
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
-        return self._finish(ops.cast(y, plan.y.dtype), results, target.structure)
+        return self._finish(y, results, target.structure)
 
     def rows(self, shape):
         """The selected entries of an output of this per-sample shape, and their shape."""
