@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_derivs import selection
 from keras_derivs.engine import choose
-from keras_derivs.graph import Coordinates
+from keras_derivs.graph import Coordinates, SubGraph
 
 HALF = ("float16", "bfloat16")
 
@@ -92,6 +92,15 @@ def float_dtype(model):
     dtype = dtypes[0] if dtypes else model.compute_dtype
     known = dtype is not None and keras.backend.is_float_dtype(dtype)
     return "float32" if not known or dtype in HALF else dtype
+
+
+def casts(model):
+    """Whether inputs are cast to the dtype of a derivative.
+
+    Those of a sub-graph are not, unless they have half precision: Keras declares float32 for
+    some operations, such as `logsumexp`, whatever they compute in.
+    """
+    return not isinstance(model, SubGraph) or any(x.dtype in HALF for x in model.inputs)
 
 
 def warn_of_dtypes(model, dtype, name):

@@ -38,6 +38,7 @@ class DerivativeLayer(keras.layers.Layer):
     ):
         arguments.check_model(model, type(self).__name__)
         kwargs.setdefault("dtype", arguments.float_dtype(model))
+        kwargs.setdefault("autocast", arguments.casts(model))
         super().__init__(**kwargs)
         arguments.warn_of_dtypes(model, self.compute_dtype, self.name)
         self.model = model

@@ -153,6 +153,8 @@ def _leading_to(outputs, nodes):
 def _standardize(model, x, spec):
     if len(x.shape) != len(spec.shape):
         raise unsupported(model, f"needs an input of {len(spec.shape)} axes")
+    if not model.autocast:
+        return x
     return _cast(x, keras.backend.standardize_dtype(spec.dtype))
 
 
