@@ -25,7 +25,7 @@ def build(model, structure, specs):
 def check(model, structure, specs, wrt, output, training, order):
     """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`.
 
-    Returns the steps on the way from the inputs to the output, for derivatives up to `order`.
+    Returns the steps of the model, for derivatives up to `order`; see `traced`.
     """
     return eagerly(_check, Target(model, structure, specs, wrt, output, training), order)
 
@@ -43,8 +43,7 @@ def _check(specified, order):
     y = _try(target)
     if y is None or y.shape.rank == 0 or y.shape[0] != NUM_ROWS:
         return []
-    for scale in (1, LOUD):
-        _check_rows(target, y, _probe(specified.inputs, 1, scale))
+    _check_rows(target, y)
     steps = traced.steps(target, order) or []
     _check_lost(target.model, steps)
     with passes.watch(target.xs) as tape:
@@ -68,16 +67,21 @@ def _check_lost(model, steps):
         )
 
 
-def _check_rows(target, y, others):
+def _check_rows(target, y):
     again = _try(target)
     if again is None or not _same(again, y):
         return  # a random model: nothing to compare
+    _compare_rows(target, y, _probe(target.inputs, seed=1), passes.run)
+    _compare_rows(target, y, _probe(target.inputs, seed=1, scale=LOUD), _try)
+
+
+def _compare_rows(target, y, others, run):
     for row in range(NUM_ROWS):
         mixed = [
             tf.stack([x[n] if n == row else other[n] for n in range(NUM_ROWS)])
             for x, other in zip(target.inputs, others)
         ]
-        y_mixed = _try(target.given(mixed))
+        y_mixed = run(target.given(mixed))
         if y_mixed is not None and not _same(y_mixed[row], y[row]):
             raise ValueError(
                 f"A derivative needs a model whose rows are independent. Received: "

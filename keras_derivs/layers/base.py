@@ -112,7 +112,7 @@ class DerivativeLayer(keras.layers.Layer):
         batch = ops.shape(y)[0]
         shapes = _flat(self._shapes(plan, y, target.xs))
         results = [
-            ops.reshape(ops.cast(result, target.xs[0].dtype), (batch, *shape))
+            ops.reshape(result, (batch, *shape))
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
         return self._finish(y, results, target.structure)

@@ -23,7 +23,7 @@ class Plan:
     coordinates: list
     request: Request
     choice: choose.Choice
-    steps: list  # on the way from xs to y
+    steps: list  # of the model; see `traced`
 
 
 def make(layer, inputs, flat, earlier=None):

@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 from keras.src.ops import numpy as knp
 
-from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
@@ -97,10 +96,7 @@ def arctan2(operation, y, x):
     across = times(y, x.value) - times(x, y.value)
     ahead = times(x, x.value) + times(y, y.value)
     angle = quotient(knp.Divide(name="divide"), across, ahead)
-    arctan = lambda z: series.integrate(  # noqa: E731
-        z, ops.arctan(z.value), series.reciprocal(z * z + 1)
-    )
-    return series.compose(arctan, angle).with_value(operation.call(y.value, x.value))
+    return call(ops.arctan, angle).with_value(operation.call(y.value, x.value))
 
 
 def _lifted(x, others):

@@ -31,7 +31,7 @@ def activate(activation, x):
     if isinstance(activation, layers.Layer):
         return apply(activation, x)
     if activation in REFUSING_SYMBOLS:
-        return apply(REFUSING_SYMBOLS[activation](), x)
+        return apply(REFUSING_SYMBOLS[activation](name=activation.__name__), x)
     return call(activation, x)
 
 
@@ -49,7 +49,7 @@ def convolution(layer, x):
     if padding == "causal":
         x = apply(knp.Pad(layer._compute_causal_padding(), name="pad"), x)
         padding = "valid"
-    convolve = nn.Conv(layer.strides, padding, layer.data_format, layer.dilation_rate)
+    convolve = nn.Conv(layer.strides, padding, layer.data_format, layer.dilation_rate, name="conv")
     y = apply_linear(convolve, x, (layer.kernel,))
     if layer.bias is not None:
         shape = [1] * y.ndim

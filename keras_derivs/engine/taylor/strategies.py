@@ -34,7 +34,10 @@ def propagate(target, space, tangents):
     with exact.scope():
         inputs = keras.tree.pack_sequence_as(target.structure, inputs)
         y = apply_output(target.model, inputs, target.output)
-    return y if isinstance(y, Polynomial) else Polynomial(space, {(): y})
+    if not isinstance(y, Polynomial):
+        return Polynomial(space, {(): y})
+    dtype = keras.backend.result_type(*[x.dtype for x in target.xs])  # as on the tape
+    return y.like({term: ops.cast(c, dtype) if term else c for term, c in y.table.items()})
 
 
 def supported(model, structure=None, specs=None, wrt=None, output=0):
