@@ -32,6 +32,8 @@ class BetweenTensors(keras.layers.Layer):
     subclass defines `cut(y, wrt)`, which sets `derivative` and returns the sources.
     """
 
+    needs_keras_file = True
+
     def __init__(self, num_wrt, **kwargs):
         super().__init__(**{**kwargs, "autocast": False})
         self.num_wrt = arguments.check_number(num_wrt, "num_wrt", least=1)

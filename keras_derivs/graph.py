@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend.common.global_state import get_global_attribute
 
 SLICING = ("GetItem", "Slice", "Split", "Take", "Unstack")  # the names of Keras operations
 
@@ -264,20 +263,3 @@ def nodes_of(model):
     by_depth = getattr(model, "_nodes_by_depth", None) or {}
     depths = sorted(by_depth, reverse=True)
     return [node for depth in depths for node in by_depth[depth] if not node.is_input]
-
-
-def serialize(model):
-    """The config of a wrapped model, in which shared layers are marked as such.
-
-    Keras marks an object when it meets it again, too late for a config that was copied into
-    that of its wrapper by then. So let it meet everything twice.
-    """
-    config = keras.saving.serialize_keras_object(model)
-    if get_global_attribute("shared_objects/id_to_config_map") is not None:
-        config = keras.saving.serialize_keras_object(model)
-    return config
-
-
-def in_sharing_scope():
-    """Whether Keras restores shared layers as one, as it does while it loads a saved model."""
-    return get_global_attribute("shared_objects/id_to_obj_map") is not None

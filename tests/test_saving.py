@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
 from models import Subclassed, build, points
 from truth import EXACT, close
 
@@ -169,6 +170,27 @@ def test_weights_files(tmp_path):
         other.load_weights(tmp_path / f"{name}.weights.h5")
         for one, two in zip(values(model), values(other)):
             close(two, one, EXACT["float32"])
+
+
+@pytest.mark.parametrize("ending", ["h5", "hdf5"])
+@pytest.mark.parametrize("save", [keras.Model.save, keras.saving.save_model])
+@pytest.mark.parametrize("name", [*MODELS, "inside"])
+def test_an_h5_file_is_refused_before_it_is_touched(name, save, ending, tmp_path):
+    model = keras.Sequential([Residual()]) if name == "inside" else MODELS[name]()
+    good, new = tmp_path / f"good.{ending}", tmp_path / "folder" / f"new.{ending}"
+    good.write_bytes(b"a good file")
+    for path in (good, str(good), new):
+        with pytest.raises(ValueError, match="derivatives needs a `.keras` file.*Nothing was"):
+            save(model, path)
+    assert good.read_bytes() == b"a good file" and not new.parent.exists()
+
+
+def test_plain_models_are_saved_to_h5_as_before(tmp_path):
+    """Fails when Keras saves to HDF5 elsewhere than in the function that refuses."""
+    model, x = build("sequential", "float32")
+    model.save(tmp_path / "plain.h5")
+    close(keras.models.load_model(tmp_path / "plain.h5")(x), model(x), EXACT["float32"])
+    assert legacy_h5_format.save_model_to_hdf5.of_keras.__module__ == legacy_h5_format.__name__
 
 
 def test_a_subclassed_model_with_derivatives_in_call(tmp_path):

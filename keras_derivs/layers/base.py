@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_derivs import graph
+from keras_derivs import graph, saving
 from keras_derivs.engine import choose, xla
 from keras_derivs.engine.notes import NO_GRADIENT, without_gradient
 from keras_derivs.engine.target import Target
@@ -23,6 +23,7 @@ class DerivativeLayer(keras.layers.Layer):
     """
 
     kind = None
+    needs_keras_file = True
 
     def __init__(
         self,
@@ -211,7 +212,7 @@ class DerivativeLayer(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         config.update(
-            model=graph.serialize(self.model),
+            model=saving.serialize(self.model),
             wrt=self.wrt,
             output=self.chosen_output,
             strategy=self.strategy,
@@ -235,7 +236,7 @@ class DerivativeLayer(keras.layers.Layer):
         if isinstance(model, dict):
             config["model"] = keras.saving.deserialize_keras_object(model)
         layer = cls(**config)
-        layer._untied = bool(tied) and not graph.in_sharing_scope()
+        layer._untied = bool(tied) and not saving.in_sharing_scope()
         return layer
 
 
