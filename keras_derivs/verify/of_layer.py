@@ -11,10 +11,10 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_derivs.checking import differences
-from keras_derivs.checking.checks import compare, rounding, worst
 from keras_derivs.engine import together
 from keras_derivs.engine.target import Target
+from keras_derivs.verify import differences
+from keras_derivs.verify.checks import compare, rounding, worst
 
 MOST_TERMS = 300
 

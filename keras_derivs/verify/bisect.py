@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 
 from keras_derivs import graph
-from keras_derivs.checking.checks import run
+from keras_derivs.verify.checks import run
 
 
 def culprit(problem, name, check):

@@ -7,14 +7,14 @@ from functools import partial
 import keras
 import numpy as np
 
-from keras_derivs.checking import of_layer
-from keras_derivs.checking.bisect import culprit
-from keras_derivs.checking.checks import compiled_alike, first_words, of_model, rounding, run
-from keras_derivs.checking.double import double
-from keras_derivs.checking.problem import Problem
-from keras_derivs.checking.report import Check, Report
 from keras_derivs.engine import choose, modes
 from keras_derivs.layers.base import DerivativeLayer
+from keras_derivs.verify import of_layer
+from keras_derivs.verify.bisect import culprit
+from keras_derivs.verify.checks import compiled_alike, first_words, of_model, rounding, run
+from keras_derivs.verify.double import double
+from keras_derivs.verify.problem import Problem
+from keras_derivs.verify.report import Check, Report
 
 
 def verify(layer, x, order=None, seed=0, verbose=False):

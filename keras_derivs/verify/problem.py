@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs.checking import differences
+from keras_derivs.verify import differences
 
 MOST_OUTPUTS = 6  # of a sample; more are mixed at random into as many
 

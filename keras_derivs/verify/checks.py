@@ -7,12 +7,12 @@ from functools import partial
 import keras
 import numpy as np
 
-from keras_derivs.checking.report import Check
 from keras_derivs.engine import modes
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.jacobian import Jacobian
 from keras_derivs.layers.partials import Partials
+from keras_derivs.verify.report import Check
 
 ROUNDING = {"float64": 1e-9, "float32": 3e-4}  # of exact derivatives of order one; times 10 each
 JUMPS = 25, 50  # points of the two sums that stand for an integral
