@@ -33,6 +33,7 @@ class BetweenTensors(keras.layers.Layer):
     """
 
     needs_keras_file = True
+    is_derivative = True
 
     def __init__(self, num_wrt, **kwargs):
         super().__init__(**{**kwargs, "autocast": False})

@@ -24,6 +24,7 @@ class DerivativeLayer(keras.layers.Layer):
 
     kind = None
     needs_keras_file = True
+    is_derivative = True  # what other layers are told apart by
 
     def __init__(
         self,

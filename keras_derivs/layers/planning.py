@@ -46,7 +46,8 @@ def make(layer, inputs, flat, earlier=None):
 
 def lacks(layer, steps, order):
     """What the derivative lacks; derivatives inside of the model have told of theirs."""
-    told = {inner.name for inner in layer.model._flatten_layers() if hasattr(inner, "explain")}
+    parts = layer.model._flatten_layers()
+    told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
     return notes(layer.model, [step for step in steps if not told & set(step.scopes)], order)
 
 

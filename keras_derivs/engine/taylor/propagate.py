@@ -5,31 +5,43 @@ import inspect
 
 import keras
 from keras import ops
-from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.models.sequential import Sequential
 
-from keras_derivs.engine.taylor.operators import beside_symbols
+from keras_derivs.engine.taylor import symbols
 from keras_derivs.engine.taylor.polynomial import Polynomial
-from keras_derivs.engine.taylor.rules import UnsupportedOperation, find, polynomials, unsupported
+from keras_derivs.engine.taylor.rules import (
+    UnsupportedOperation,
+    find,
+    polynomials,
+    unsupported,
+    unsupported_function,
+    values,
+)
+from keras_derivs.engine.taylor.scope import scope
 from keras_derivs.graph import SubGraph, nodes_of
 
 
 def apply(operation, *args, **kwargs):
     """What an operation returns for polynomials and tensors."""
     with _naming(operation):
+        _check_arguments(operation, args, kwargs)
         if not polynomials((args, kwargs)):
             return _run(operation, args, kwargs)
         return _propagate(operation, args, kwargs)
 
 
+symbols.install(apply)
+
+
 def apply_output(model, inputs, output):
     """One of the flat outputs of a model; of its graph, only what leads there is run."""
-    if find(model) is not None or not _has_graph(model):
-        return keras.tree.flatten(apply(model, inputs))[output]
-    with _naming(model):
-        (inputs,), _ = _check_layer(model, (inputs,), {})
-        return _run_graph(model, inputs, lambda outputs: [outputs[output]])[0]
+    with scope(model):
+        if find(model) is not None or not _has_graph(model):
+            return keras.tree.flatten(apply(model, inputs))[output]
+        with _naming(model):
+            (inputs,), _ = _check_layer(model, (inputs,), {})
+            return _run_graph(model, inputs, lambda outputs: [outputs[output]])[0]
 
 
 @contextlib.contextmanager
@@ -37,18 +49,34 @@ def _naming(operation):
     """Whatever fails on polynomials is an operation that does not support them."""
     try:
         yield
-    except UnsupportedOperation:
-        raise
-    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+    except UnsupportedOperation as error:
+        inner = isinstance(operation, keras.layers.Layer) and not _has_graph(operation)
+        raise (error.within(operation) if inner else error) from error.__cause__
+    except Exception as error:
         raise unsupported(operation, f"cannot be propagated through ({error})") from error
+
+
+def _check_arguments(operation, args, kwargs):
+    """Every tensor must have a value, and all infinitesimals must be of one pass."""
+    leaves = keras.tree.flatten((args, kwargs))
+    if any(keras.backend.is_keras_tensor(x) for x in leaves):
+        raise unsupported(operation, "is called on a symbolic tensor from outside of the model")
+    if len({id(x.space) for x in leaves if isinstance(x, Polynomial)}) > 1:
+        raise unsupported(operation, "mixes tensors of two passes through a model")
 
 
 def _run(operation, args, kwargs):
     """An operation that no infinitesimal reaches, in inference mode."""
+    functions = [x for x in keras.tree.flatten((args, kwargs)) if inspect.isroutine(x)]
+    if functions and not isinstance(operation, keras.layers.Layer):
+        raise unsupported(operation, "takes functions, which may depend on the input")
     if getattr(operation, "_call_has_training_arg", False):
         kwargs = {**kwargs, "training": False}
     outputs = operation(*args, **kwargs)
-    if any(getattr(y, "_keras_mask", None) is not None for y in keras.tree.flatten(outputs)):
+    leaves = keras.tree.flatten(outputs)
+    if any(keras.backend.is_keras_tensor(y) for y in leaves):
+        raise unsupported(operation, "returns a symbolic tensor")
+    if any(getattr(y, "_keras_mask", None) is not None for y in leaves):
         raise unsupported(operation, "makes a mask")
     return outputs
 
@@ -56,6 +84,8 @@ def _run(operation, args, kwargs):
 def _propagate(operation, args, kwargs):
     if isinstance(operation, keras.layers.Layer):
         args, kwargs = _check_layer(operation, args, kwargs)
+        if not operation.built:  # it was made in the `call` of another
+            operation(*values(args), **values(kwargs))
     else:
         args, kwargs = _promote((args, kwargs))
     rule = find(operation)
@@ -65,7 +95,7 @@ def _propagate(operation, args, kwargs):
         outputs = _run_graph(operation, args[0])
         return keras.tree.pack_sequence_as(_structure(operation), outputs)
     if isinstance(operation, keras.layers.Layer):
-        return call(operation.call, *args, owner=operation, **kwargs)
+        return call_layer(operation, args, kwargs)
     raise unsupported(operation)
 
 
@@ -89,8 +119,10 @@ def _check_layer(layer, args, kwargs):
         raise unsupported(layer, "computes in mixed precision")
     if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
-    if hasattr(layer, "explain"):
+    if getattr(type(layer), "is_derivative", False) is True:
         raise unsupported(layer, "is a derivative itself")
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise unsupported(layer, "is quantized")
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
     if polynomials(kwargs):
         bound = inspect.signature(layer.call).bind(*args, **kwargs)
@@ -173,57 +205,34 @@ def run_nodes(nodes, inputs, values, outputs):
     return [known[id(tensor)] for tensor in outputs]
 
 
-def call(function, *args, owner=None, **kwargs):
-    """A function written in `keras.ops`, of `Polynomial`s and tensors.
-
-    It is called on symbolic tensors to see its operations. This is done anew each time: what it
-    computes from weights alone happens on the way, and gradients reach those weights.
-    """
-    if "training" in inspect.signature(function).parameters:
-        kwargs["training"] = False
-    leaves = polynomials((args, kwargs))
-    symbols = {id(x): keras.KerasTensor(x.shape, dtype=x.dtype) for x in leaves}
-    with _no_trace(owner), beside_symbols():
-        filled = keras.tree.map_structure(lambda x: symbols.get(id(x), x), (args, kwargs))
-        outputs = function(*filled[0], **filled[1])
-        flat = keras.tree.flatten(outputs)
-        wanted = [y for y in flat if keras.backend.is_keras_tensor(y)]
-        starts = [symbols[id(x)] for x in leaves]
-        values = iter(run_nodes(_between(starts, wanted), starts, leaves, wanted))
-        found = [next(values) if keras.backend.is_keras_tensor(y) else y for y in flat]
-    return keras.tree.pack_sequence_as(outputs, found)
-
-
-@contextlib.contextmanager
-def _no_trace(layer):
-    """Leave names and the graphs of a layer's parts as they were before it was traced."""
-    parts = [] if layer is None else layer._flatten_layers()
-    counts = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
-    names = global_state.get_global_attribute("object_name_uids", {})
-    before = dict(names)
+def call_layer(layer, args, kwargs):
+    """A layer without a rule, by its own `call`; what its activation refuses is named so."""
     try:
-        yield
-    finally:
-        names.clear()
-        names.update(before)
-        for part, num_inbound, num_outbound in counts:
-            del part._inbound_nodes[num_inbound:]
-            del part._outbound_nodes[num_outbound:]
+        return _called(layer.call, args, kwargs)
+    except UnsupportedOperation:
+        raise
+    except Exception as error:
+        activation, given = getattr(layer, "activation", None), polynomials((args, kwargs))[0]
+        if callable(activation) and not isinstance(activation, keras.layers.Layer):
+            call(activation, given)  # raises, and names it, if it is at fault
+        raise error
 
 
-def _between(starts, ends):
-    """The nodes that lead from the tensors `starts` to the tensors `ends`, in order."""
-    done, nodes, waiting = {id(tensor) for tensor in starts}, [], list(ends)
-    while waiting:
-        tensor = waiting[-1]
-        if id(tensor) in done:
-            waiting.pop()
-            continue
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
-        missing = [x for x in node.input_tensors if id(x) not in done]
-        waiting.extend(missing)
-        if not missing:
-            nodes.append(node)
-            done.update(map(id, node.outputs))
-    return nodes
+def call(function, *args, **kwargs):
+    """A function written in `keras.ops`, of `Polynomial`s and tensors."""
+    try:
+        return _called(function, args, kwargs)
+    except UnsupportedOperation:
+        raise
+    except Exception as error:
+        raise unsupported_function(function, error) from error
+
+
+def _called(function, args, kwargs):
+    if "training" in inspect.signature(function).parameters:
+        kwargs = {**kwargs, "training": False}
+    args, kwargs = symbols.wrap((args, kwargs))
+    outputs = symbols.unwrap(function(*args, **kwargs))
+    if any(keras.backend.is_keras_tensor(y) for y in keras.tree.flatten(outputs)):
+        raise ValueError("a symbolic tensor from outside of the model is returned")
+    return outputs

@@ -16,9 +16,20 @@ HARMLESS = {
 
 
 class UnsupportedOperation(ValueError):
-    """An operation that Taylor polynomials cannot be propagated through: `culprit` names it."""
+    """What Taylor polynomials cannot be propagated through: `culprit` names it."""
 
-    culprit = "the model"
+    _keras_call_info_injected = True  # Keras would raise a copy without what is known here
+
+    def __init__(self, message, culprit="the model", placed=True):
+        super().__init__(message)
+        self.culprit, self.placed = culprit, placed
+
+    def within(self, layer):
+        """The same error, which names the layer as well; the first to be named is kept."""
+        if self.placed:
+            return self
+        culprit = f"{self.culprit} in {named(layer)}"
+        return UnsupportedOperation(str(self).replace(self.culprit, culprit, 1), culprit)
 
 
 def taylor_rule(*classes):
@@ -46,12 +57,24 @@ def taylor_rule(*classes):
     1.0
     """
 
+    _check_classes(classes)
+
     def register(rule):
         for cls in classes:
             RULES[cls] = rule
         return rule
 
     return register
+
+
+def _check_classes(classes):
+    wrong = [c for c in classes if not (isinstance(c, type) and issubclass(c, keras.Operation))]
+    if wrong or not classes:
+        raise TypeError(
+            f"`taylor_rule` needs the classes that a rule is for, subclasses of `keras.Operation` "
+            f"such as layers. Received: {', '.join(map(repr, wrong)) or 'none'}. Write "
+            f"`@taylor_rule(MyLayer)`."
+        )
 
 
 def find(operation):
@@ -78,15 +101,27 @@ def polynomials(tree):
     return [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, Polynomial)]
 
 
-def unsupported(operation, what="has no Taylor rule"):
+def unsupported(operation, what="has no Taylor rule", culprit=None):
     """The error that names an operation and what it does."""
-    culprit = f"'{operation.name}' (of type {type(operation).__name__})"
-    error = UnsupportedOperation(
+    culprit = culprit or named(operation)
+    return UnsupportedOperation(
         f"Taylor propagation needs a rule for every operation. Received: {culprit}, which {what}. "
-        f"Use strategy='auto' or 'tape', or register a rule with `taylor_rule`."
+        f"Use strategy='auto' or 'tape', or register a rule with `taylor_rule`.",
+        culprit,
+        placed=isinstance(operation, keras.layers.Layer),
     )
-    error.culprit = culprit
-    return error
+
+
+def named(operation):
+    return f"'{operation.name}' (of type {type(operation).__name__})"
+
+
+def unsupported_function(function, error):
+    """The error that names a function, such as an activation, and what it raised."""
+    function = getattr(function, "func", function)  # of a partial
+    name = getattr(function, "__name__", type(function).__name__)
+    what = f"cannot be propagated through ({error})"
+    return unsupported(None, what, f"the function '{name}'")
 
 
 def require_plain(operation, *trees):

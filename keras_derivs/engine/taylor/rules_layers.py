@@ -6,7 +6,7 @@ from keras.src.ops import nn
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
-from keras_derivs.engine.taylor.propagate import apply, call
+from keras_derivs.engine.taylor.propagate import apply, call, call_layer
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul, plus
 from keras_derivs.engine.taylor.rules_linear import apply_linear
@@ -44,7 +44,7 @@ def activation_layer(layer, x):
 def convolution(layer, x):
     """Keras refuses groups where tensors are symbolic."""
     if layer.groups == 1:
-        return call(layer.call, x, owner=layer)
+        return call_layer(layer, (x,), {})
     padding = layer.padding
     if padding == "causal":
         x = apply(knp.Pad(layer._compute_causal_padding(), name="pad"), x)

@@ -43,23 +43,43 @@ def propagate(target, space, tangents):
 def supported(model, structure=None, specs=None, wrt=None, output=0):
     """`None` if polynomials can be propagated through a model, else what stands in the way.
 
-    Tried on two random rows, with infinitesimals on the inputs `wrt` (all of them by default).
-    `structure` and `specs` are the model's inputs, nested and flat, `output` the flat output.
+    Tried on two random rows, with infinitesimals on the inputs `wrt` (all of them by default),
+    where the value of the polynomial must be what the model itself returns. `structure` and
+    `specs` are the model's inputs, nested and flat, `output` the flat output.
     """
     specs = keras.tree.flatten(model.inputs) if specs is None else specs
-    structure = getattr(model, "_inputs_struct", specs) if structure is None else structure
+    functional = getattr(model, "_functional", None) or model
+    structure = getattr(functional, "_inputs_struct", specs) if structure is None else structure
     wrt = tuple(n for n, x in enumerate(specs) if _is_float(x)) if wrt is None else tuple(wrt)
     random = np.random.default_rng(0)
     inputs = [_probe(random, spec) for spec in specs]
     target = Target(model, structure, inputs, wrt, output)
     moves = {k: {(0,): ops.ones_like(x)} for k, x in enumerate(target.xs)}
     try:
-        propagate(target, Space([(0,)]), moves)
+        found = propagate(target, Space([(0,)]), moves).value
+        if not _agree(found, _own_value(target)):
+            return f"'{model.name}', which computes otherwise on polynomials"
     except UnsupportedOperation as error:
         return error.culprit
     except Exception as error:  # whatever it is: the tape is the engine for this model
         return f"'{model.name}', which fails with {type(error).__name__}"
     return None
+
+
+def _own_value(target):
+    inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
+    with exact.scope():
+        return keras.tree.flatten(target.model(inputs, training=False))[target.output]
+
+
+def _agree(found, expected):
+    """Whether two values are the same but for rounding."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    found, expected = ops.convert_to_numpy(found), ops.convert_to_numpy(expected)
+    scale = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
+    rounding = 1e4 * np.finfo(expected.dtype).eps
+    return np.allclose(found, expected, rtol=0, atol=rounding * scale, equal_nan=True)
 
 
 def _probe(random, spec):

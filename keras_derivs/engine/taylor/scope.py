@@ -1,0 +1,58 @@
+"""What a pass through a model must leave as it was."""
+
+import collections
+import contextlib
+
+from keras.src.backend.common import global_state
+from keras.src.layers.layer import CallContext
+
+from keras_derivs.engine.taylor.symbols import symbols
+
+
+@contextlib.contextmanager
+def scope(model):
+    """Inference mode for the layers inside, and no trace of symbols on them or on Keras's names.
+
+    Names and the context of a call belong to a thread. Attributes do not, so only those are
+    restored that a layer set to a symbol.
+    """
+    names = _names()
+    before, call_context = dict(names), global_state.get_global_attribute("current_call_ctx")
+    parts = [(part, dict(vars(part))) for part in model._flatten_layers()]
+    inference = CallContext(entry_layer=model)
+    inference.set_value("training", False)
+    global_state.set_global_attribute("current_call_ctx", inference)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", call_context)
+        names.clear()
+        names.update(before)
+        for part, attributes in parts:
+            _restore(part, attributes)
+
+
+def _names():
+    """Keras's counts of the names it gave, in this thread."""
+    default = collections.defaultdict(int)
+    return global_state.get_global_attribute("object_name_uids", default, set_to_default=True)
+
+
+def _restore(part, attributes):
+    for name, value in list(vars(part).items()):
+        if not symbols([value]):
+            continue
+        if name in attributes and attributes[name] is not value:
+            part.__dict__[name] = attributes[name]
+        elif not _empty(value):
+            del part.__dict__[name]
+
+
+def _empty(container):
+    """Take the symbols out of a list or a dict that was there before."""
+    if isinstance(container, dict):
+        for key in [key for key, value in container.items() if symbols([value])]:
+            del container[key]
+    elif isinstance(container, list):
+        container[:] = [value for value in container if not symbols([value])]
+    return isinstance(container, (dict, list))
