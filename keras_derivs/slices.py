@@ -1,0 +1,102 @@
+"""Which tensor of a graph a slice was taken from, and which of its entries the slice holds."""
+
+import numpy as np
+from keras import ops
+
+from keras_derivs.nodes import depends, describe, needs, operation_name, producer, variables
+
+# Operations of Keras that copy entries of a tensor, whatever their values are.
+SLICES = {
+    "GetItem", "Slice", "Split", "ArraySplit", "Take", "Unstack", "Diagonal",
+    "Cropping1D", "Cropping2D", "Cropping3D", "CropImages",
+}  # fmt: skip
+REARRANGES = {
+    "Reshape", "Flatten", "Permute", "Transpose", "Swapaxes", "Moveaxis", "Squeeze", "ExpandDims",
+    "Ravel", "Flip", "Fliplr", "Rot90", "Roll", "Copy", "Identity",
+}  # fmt: skip
+JOINS = {"Concatenate", "Stack", "Hstack", "Dstack"}
+UNKNOWN, ROWS = 3, 3  # lengths for a trial, where the graph leaves them open
+
+
+def source(x, y):
+    """The tensor to differentiate `y` by for `x`, and the indices of `x` in it.
+
+    A slice stands for the matching entries of the tensor that it was taken from, if `y` is
+    computed from that tensor also on other ways. A tensor of the same entries in another shape
+    stands for its source only where `y` is not computed from `x` itself. The indices are
+    row-major, in one sample; `None` stands for all entries of `x` itself.
+    """
+    root, indices, _ = _part(x, y)
+    if indices is not None and None in root.shape[1:]:
+        raise ValueError(
+            f"A derivative with respect to a slice needs a tensor whose axes are known. Received: "
+            f"{describe(x)}, selected from {describe(root)}. Differentiate with respect to the "
+            f"whole tensor and slice the result."
+        )
+    return root, None if indices is None else indices.reshape(-1)
+
+
+def _part(x, y):
+    """(root, indices in the shape of a sample of `x`, whether a slice lies between)."""
+    alone, node = (x, None, False), producer(x)
+    if not _selects(node):
+        return alone
+    parts = [_part(parent, y) for parent in needs(node)]
+    root = parts[0][0]
+    if any(other is not root for other, *_ in parts) or not depends(y, root, blocked=(x,)):
+        return alone
+    sliced = operation_name(node) not in REARRANGES or parts[0][2]
+    indices = None if not sliced and depends(y, x) else _indices(x, root, parts)
+    return alone if indices is None else (root, indices, sliced)
+
+
+def _selects(node):
+    """Whether an operation copies entries of its one input, or joins several."""
+    name, count = operation_name(node), len(needs(node)) if node else 0
+    if variables(node) or name not in SLICES | REARRANGES | JOINS:
+        return False
+    return _keeps_rows(node) and (count > 0 if name in JOINS else count == 1)
+
+
+def _keeps_rows(node):
+    """Whether an index leaves the batch axis alone, be the batch as long as it may."""
+    if operation_name(node) != "GetItem":
+        return True
+    arguments = node.arguments
+    key = arguments.kwargs.get("key", arguments.args[-1])
+    first = key[0] if isinstance(key, (tuple, list)) and len(key) else key
+    return first is Ellipsis or first == slice(None)
+
+
+def _indices(x, root, parts):
+    """The entries of `root` that the operation of `x` takes; `None` if it mixes the batch.
+
+    It is run on the numbers of the entries, which differ from row to row.
+    """
+    node = producer(x)
+    if x.shape[0] != root.shape[0]:
+        return None
+    shape = [UNKNOWN if n is None else n for n in root.shape[1:]]
+    every, rows = np.arange(np.prod(shape, dtype="int64")).reshape(shape), root.shape[0] or ROWS
+    starts = every.size * np.arange(rows)
+    values = {
+        id(parent): ops.convert_to_tensor(
+            np.add.outer(starts, every if indices is None else indices), dtype="int64"
+        )
+        for parent, (_, indices, _) in zip(needs(node), parts)
+    }
+    try:
+        found = _run(node, x, values)
+    except Exception:  # an operation that cannot run on a trial does not merely select
+        return None
+    aligned = found.shape[:1] == (rows,) and found.size
+    aligned = aligned and np.array_equal(found, np.add.outer(starts, found[0]))
+    return found[0] if aligned and found[0].min() >= 0 and found[0].max() < every.size else None
+
+
+def _run(node, x, values):
+    args, kwargs = node.arguments.fill_in(values)
+    outputs = node.operation(*args, **kwargs)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    place = [output is x for output in node.outputs].index(True)
+    return ops.convert_to_numpy(outputs[place])
