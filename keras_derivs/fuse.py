@@ -5,12 +5,10 @@ from collections import ChainMap
 
 import keras
 
-from keras_derivs import graph
+from keras_derivs import combination, graph
 from keras_derivs.between import Between, BetweenTensors
-from keras_derivs.engine import choose
-from keras_derivs.engine.target import Request
 from keras_derivs.fused import Fused
-from keras_derivs.members import member_of, unique
+from keras_derivs.members import groups_of, roots_of, terms_of
 
 
 def fuse(model):
@@ -18,8 +16,8 @@ def fuse(model):
 
     `kd.gradient(u, x)` and `kd.diff(u, x, x)`, written one by one, each run anew through the
     network that made `u`, and a derivative of a derivative nests. This puts one request in their
-    place, as if all had been written as one `kd.partials`, wherever that costs fewer passes.
-    Weights and layers stay those of the given model.
+    place, as if all had been written as one `kd.partials`, wherever that costs fewer passes. It
+    sees through linear arithmetic in between, and leaves what it cannot merge as it was. Weights and layers stay those of the given model.
 
     Args:
         model: A functional `keras.Model` with derivatives between symbolic tensors in it.
@@ -48,74 +46,10 @@ def fuse(model):
             f"Elsewhere, ask for all derivatives in one `partials` or `Partials`."
         )
     nodes = graph.nodes_of(model)
-    groups = _groups([node for node in nodes if isinstance(node.operation, Between)])
+    groups = groups_of([node for node in nodes if isinstance(node.operation, Between)])
     known = _rebuild(nodes, groups)
     outputs = keras.tree.map_structure(lambda y: known.get(id(y), y), model._outputs_struct)
     return keras.Model(model._inputs_struct, outputs, name=model.name)
-
-
-def _groups(nodes):
-    """The members that are worth a shared pass, in lists."""
-    members, groups = {}, {}
-    for node in nodes:
-        member = member_of(node, members)
-        members[id(node)] = member
-        layer = member.layer
-        if member.terms() is not None:
-            key = (id(member.y), layer.strategy, layer.chunk_size, layer.training)
-            groups.setdefault(key, []).append(member)
-    lists = itertools.chain.from_iterable(map(_independent, groups.values()))
-    return [group for group in map(_worthwhile, lists) if group]
-
-
-def _independent(members):
-    """Lists of those that can be cut together: no root is computed from another."""
-    lists = []
-    for member in members:
-        for chosen in lists:
-            if _all_independent(_roots([*chosen, member])):
-                chosen.append(member)
-                break
-        else:
-            lists.append([member])
-    return lists
-
-
-def _all_independent(roots):
-    return not any(graph.depends(a, b) for a, b in itertools.permutations(roots, 2))
-
-
-def _roots(members):
-    return unique(root for member in members for root in member.roots)
-
-
-def _worthwhile(members):
-    """As many as cost fewer passes together; those of many terms stay alone first."""
-    members = sorted(members, key=lambda member: len(member.terms()))
-    while members and _together(members) > sum(map(_alone, members)):
-        members.pop()
-    nested = any(member.depth for member in members)
-    return members if len(members) > 1 or nested else []
-
-
-def _together(members):
-    layer, roots = members[0].layer, _roots(members)
-    number = {id(root): n for n, root in enumerate(roots)}
-    terms = [
-        tuple((number[id(root)], index) for root, index in term)
-        for member in members
-        for term in member.terms()
-    ]
-    columns = [(n, None) for n in range(len(roots))]
-    request = Request("partials", columns=columns, terms=terms)
-    return choose.passes(layer.strategy, request, members[0].y, roots)
-
-
-def _alone(member):
-    """Nested tapes double the passes at each level."""
-    layer = member.layer
-    own = choose.passes(layer.strategy, layer.plan.request, layer.plan.y, layer.plan.xs)
-    return own * 2**member.depth
 
 
 def _rebuild(nodes, groups):
@@ -127,7 +61,7 @@ def _rebuild(nodes, groups):
         if id(node) not in merged:
             _run_again(node, known if id(node) in inside else ChainMap(known, values))
         for group in groups:
-            if any(group[0].y is y for y in node.outputs):
+            if any(group[0].base is y for y in node.outputs):
                 _merge(group, known, values)
     return {**values, **known}
 
@@ -140,13 +74,46 @@ def _inside_derivatives(nodes):
 
 
 def _merge(group, known, values):
-    roots = _roots(group)
-    layer = Fused([member.config(roots) for member in group], len(roots))
-    y, *wrt = [known.get(id(x), x) for x in (group[0].y, *roots)]
-    value, *results = layer([y, *wrt, *layer.cut(y, wrt)])
-    values[id(group[0].y)] = value
-    for member, result in zip(group, results):
-        known.update(zip(map(id, member.node.outputs), keras.tree.flatten(result)))
+    base, roots, terms = group[0].base, roots_of(group), terms_of(group)
+    number = {id(root): n for n, root in enumerate(roots)}
+    place = {term: n for n, term in enumerate([(), *terms])}
+    numbered = [[[number[root], index] for root, index in term] for term in terms]
+    results = [_config(one, place) for member in group for one in member.results]
+    strategy, chunk_size, training = combination.settings(group[0].layer)
+    layer = Fused(numbered, results, len(roots), strategy, chunk_size, training)
+    y, *wrt = [known.get(id(x), x) for x in (base, *roots)]
+    value, *found = layer([y, *wrt, *layer.cut(y, wrt)])
+    if _is_plain(base, layer.derivative.model):
+        values[id(base)] = value
+    outputs = [output for member in group for output in member.node.outputs]
+    known.update(zip(map(id, outputs), found))
+
+
+def _config(result, place):
+    """A combination as `Fused` takes it."""
+    coefficients = result.matrix.reshape(len(result.basis), -1)
+    sums = [
+        [[place[term], row, weight] for (row, term), weight in zip(result.basis, one) if weight]
+        for one in coefficients.T.tolist()
+    ]
+    return {"shape": list(result.matrix.shape[1:]), "sums": sums}
+
+
+def _is_plain(y, sub_graph):
+    """Whether a derivative's value of `y` may replace it: as in training, and without a mask."""
+    return getattr(y, "_keras_mask", None) is None and not any(
+        _trains_otherwise(layer) for layer in sub_graph._flatten_layers() if layer is not sub_graph
+    )
+
+
+def _trains_otherwise(layer):
+    """Whether a layer may behave otherwise in training, keep a state or add to the loss."""
+    if isinstance(layer, (keras.Sequential, graph.SubGraph)) or hasattr(layer, "_nodes_by_depth"):
+        return False  # its layers tell
+    unknown = not type(layer).__module__.startswith("keras.")
+    penalty = isinstance(layer, keras.layers.ActivityRegularization)
+    penalty = penalty or getattr(layer, "activity_regularizer", None) is not None
+    return unknown or penalty or layer._call_has_training_arg or bool(layer.non_trainable_variables)
 
 
 def _run_again(node, known):

@@ -1,14 +1,15 @@
 """Several derivatives of one tensor as one layer."""
 
-import itertools
+import math
 
+import keras
 import numpy as np
+from keras import ops
 
 from keras_derivs import graph
-from keras_derivs.between import LAYERS, BetweenTensors
+from keras_derivs.between import BetweenTensors
 from keras_derivs.engine import together
-from keras_derivs.engine.target import Target, size
-from keras_derivs.engine.terms import sort_term
+from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers.base import register
 from keras_derivs.layers.partials import Partials
@@ -22,96 +23,117 @@ class Fused(BetweenTensors):
     from, the sources what the sub-graph between them computes with.
 
     Args:
-        members: A dict for each derivative: `derivative` and `options` as for `Between`; `wrt`, a
-            list of `[number of the root, shape, entries or None]`; `listed`, whether the result
-            is a list, too; `before`, the sum of derivatives of `y` that is differentiated, a list
-            of `[weight, term]`; a term is a list of `[number of the root, entry]`.
+        terms: The partial derivatives of `y`, each a list of `[number of the root, entry]`.
+        results: A dict for each result: its `shape` for one sample, and for each of its entries
+            in `sums` a list of `[number of the term, entry of y, coefficient]`, where terms are
+            counted from 1 and 0 is `y` itself.
         num_wrt: The number of roots.
+        strategy: As for `Partials`.
+        chunk_size: As for `Partials`.
+        training: As for `Partials`.
         **kwargs: `name` and the like, for `keras.layers.Layer`.
 
     Output shape:
-        A list: that of `y`, and what each of the derivatives returns.
+        A list: that of `y`, and that of each of the results.
     """
 
-    def __init__(self, members, num_wrt, **kwargs):
+    def __init__(
+        self, terms, results, num_wrt, strategy="auto", chunk_size=None, training=False, **kwargs
+    ):
         super().__init__(num_wrt, **kwargs)
-        self.members = [dict(member) for member in members]
-        self.layers, self.order = [], []
+        self.terms = [[list(entry) for entry in term] for term in terms]
+        self.results = [_check_result(result, len(self.terms)) for result in results]
+        self.options = {"strategy": strategy, "chunk_size": chunk_size, "training": training}
 
     def cut(self, y, wrt):
-        """Make the derivative layers of the sub-graph from the roots to `y`; return its sources."""
+        """Make the derivative layer of the sub-graph from the roots to `y`; return its sources."""
         sub_graph, _ = graph.cut(y, wrt)
-        layers = [_layer(member, sub_graph) for member in self.members]
-        terms = [_terms(*pair) for pair in zip(layers, self.members)]
-        self.order = [(), *sorted(set(itertools.chain(*terms)) - {()})]
-        first, self.layers = layers[0], layers
+        starts = np.cumsum([0, *(size(root) for root in wrt)]).tolist()
         self.derivative = Partials(
             sub_graph,
-            _numbered(self.order, wrt),
+            [(), *(tuple(starts[n] + index for n, index in term) for term in self.terms)],
             wrt=[Coordinates(n, tuple(root.shape[1:])) for n, root in enumerate(wrt)],
-            strategy=first.strategy,
-            chunk_size=first.chunk_size,
-            training=first.training,
+            **self.options,
         )
         return sub_graph.inputs
 
     def compute_output_spec(self, inputs):
         sources = list(inputs)[self.num_structural :]
-        y = self.derivative.compute_output_spec(sources)[0]
-        return [y, *(layer.compute_output_spec(sources) for layer in self.layers)]
+        y, value, *_ = self.derivative.compute_output_spec(sources)
+        shapes = [(y.shape[0], *result["shape"]) for result in self.results]
+        return [y, *(keras.KerasTensor(shape, dtype=value.dtype) for shape in shapes)]
 
     def call(self, inputs):
-        sources = list(inputs)[self.num_structural :]
-        values = dict(zip(self.order, self.derivative(sources)))
-        results = [
-            _arranged(layer, member, sources, values)
-            for layer, member in zip(self.layers, self.members)
-        ]
-        return [values[()], *results]
+        values = self.derivative(list(inputs)[self.num_structural :])
+        return [values[0], *(_combine(result, values) for result in self.results)]
 
     def get_config(self):
-        return {**super().get_config(), "members": self.members}
+        own = {"terms": self.terms, "results": self.results, **self.options}
+        return {**super().get_config(), **own}
 
 
-def _layer(member, sub_graph):
-    """The derivative layer that a member stands for."""
-    wrt = [
-        Coordinates(root, tuple(shape), None if entries is None else np.asarray(entries))
-        for root, shape, entries in member["wrt"]
-    ]
-    wrt = wrt if member["listed"] else wrt[0]
-    return LAYERS[member["derivative"]](sub_graph, wrt=wrt, **member["options"])
+def _check_result(result, num_terms):
+    shape, sums = tuple(result["shape"]), result["sums"]
+    whole = all(isinstance(n, int) and n >= 0 for n in shape)
+    known = all(0 <= term <= num_terms and row >= 0 for one in sums for term, row, _ in one)
+    if not whole or math.prod(shape) != len(sums) or not known:
+        raise ValueError(
+            f"A result of `Fused` needs a sum for each of its entries. Received: {len(sums)} sums "
+            f"for shape {shape}, of {num_terms} terms. Use `fuse`, which makes this layer."
+        )
+    sums = [[(int(term), int(row), float(weight)) for term, row, weight in one] for one in sums]
+    return {"shape": shape, "sums": sums}
 
 
-def _terms(layer, member):
-    """The partial derivatives that a member is made of, for `Fused.order`."""
-    own = together.terms(layer.plan.request, layer.plan.xs)
-    return [term for terms in own for _, term in _sum(terms, layer, member)]
+def _combine(result, values):
+    """A result, from the partial derivatives of y."""
+    sums, shape = result["sums"], (ops.shape(values[0])[0], *result["shape"])
+    columns = _columns(sums, values[0])
+    found = _picked(sums, values) if columns is None else _stacked(columns, values)
+    return ops.reshape(found, shape)
 
 
-def _sum(term, layer, member):
-    """A derivative of `before` as a list of (weight, term of entries (number of root, index))."""
-    own = [(layer.plan.wrt[k], index) for k, index in term]
-    return [
-        (weight, sort_term(own + [tuple(entry) for entry in before]))
-        for weight, before in member["before"]
-    ]
+def _columns(sums, y):
+    """The sums of whole partial derivatives that a result holds side by side, or `None`."""
+    rows = size(y)
+    if not isinstance(rows, int) or not rows or len(sums) % rows:
+        return None
+    count = len(sums) // rows
+    columns = [[(term, weight) for term, _, weight in one] for one in sums[:count]]
+    for place, one in enumerate(sums):
+        row, column = divmod(place, count)
+        if one != [(term, row, weight) for term, weight in columns[column]]:
+            return None
+    return columns
 
 
-def _numbered(terms, roots):
-    """The terms by features counted over all roots, as `Partials` takes them."""
-    sizes = [size(root) for root in roots]
-    return [tuple(sum(sizes[:n]) + index for n, index in term) for term in terms]
+def _stacked(columns, values):
+    found = [_weighted_sum(column, values) for column in columns]
+    return found[0] if len(found) == 1 else ops.stack(found, axis=-1)
 
 
-def _arranged(layer, member, sources, values):
-    """What the member's layer would return, from the partial derivatives."""
-    plan = layer.plan
-    target = Target(layer.model, sources, sources, plan.wrt)
+def _weighted_sum(column, values):
+    if not column:
+        return ops.zeros_like(values[0])
+    terms, weights = zip(*column)
+    return together.weighted_sum([values[term] for term in terms], weights)
 
-    def find(term):
-        weights, terms = zip(*_sum(term, layer, member))
-        return together.weighted_sum([values[term] for term in terms], weights)
 
-    results = together.assemble(plan.request, target.xs, find)
-    return layer.arrange(plan, target, find(()), results)
+def _picked(sums, values):
+    """Every entry of a result as a sum of entries, which are taken from all values at once."""
+    used = sorted({term for one in sums for term, _, _ in one})
+    rows, start = size(values[0]), {term: n for n, term in enumerate(used)}
+    length = max(map(len, sums), default=0)
+    if not used:
+        return ops.zeros_like(flatten(values[0])[:, :1]) * np.zeros(len(sums))
+    table = ops.concatenate([flatten(values[term]) for term in used], axis=1)
+    places, weights = np.zeros((len(sums), length), "int32"), np.zeros((len(sums), length))
+    for n, one in enumerate(sums):
+        places[n] = start[one[0][0]] * rows + one[0][1] if one else 0  # a weight of zero may stay
+        places[n, : len(one)] = [start[term] * rows + row for term, row, _ in one]
+        weights[n, : len(one)] = [weight for *_, weight in one]
+    found = ops.take(table, places.reshape(-1), axis=1)
+    found = ops.reshape(found, (ops.shape(found)[0], *places.shape))
+    if length == 1 and np.all(weights == 1):
+        return found[:, :, 0]
+    return ops.sum(found * ops.convert_to_tensor(weights, found.dtype), axis=2)

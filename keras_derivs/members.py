@@ -1,117 +1,145 @@
-"""The derivatives in a graph, as partial derivatives of the tensor that was there first."""
+"""Which derivatives in a graph share a pass, and what the sharing saves."""
 
+import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
-from keras_derivs import graph
-from keras_derivs.engine import together
+from keras_derivs import combination
+from keras_derivs.combination import unique
+from keras_derivs.engine import choose
+from keras_derivs.engine.target import Request
+from keras_derivs.layers.partials import MAX_LOWER
 
 
 @dataclass(frozen=True)
 class Member:
-    """A derivative in the graph: of `before`, a sum of derivatives of the tensor `y`.
-
-    A sum is a list of (weight, term), a term a tuple of entries (root, index) in any order; a
-    root is the tensor itself.
-    """
+    """A derivative node, and its results as combinations of partial derivatives of `base`."""
 
     node: Any
-    y: keras.KerasTensor
-    before: tuple = ((1.0, ()),)
+    results: list
+
+    @property
+    def base(self):
+        return self.results[0].base
 
     @property
     def layer(self):
         return self.node.operation.derivative
 
     @property
-    def depth(self):
-        """The order of what it differentiates."""
-        return max(len(term) for _, term in self.before)
+    def terms(self):
+        """The partial derivatives of `base` that it is made of."""
+        return list(dict.fromkeys(term for one in self.results for term in one.terms))
 
     @property
     def roots(self):
-        inputs = self.layer.model.inputs
-        before = [root for _, term in self.before for root, _ in term]
-        return unique([*(inputs[n] for n in self.layer.plan.wrt), *before])
+        mentioned = {root for term in self.terms for root, _ in term}
+        roots = unique(root for one in self.results for root in one.roots)
+        return [root for root in roots if id(root) in mentioned]
 
-    def own_terms(self):
-        """What it differentiates `before` by, in the order of its results; `None` if unknown."""
-        plan, inputs = self.layer.plan, self.layer.model.inputs
-        terms = together.terms(plan.request, plan.xs)
-        if terms is None:
-            return None
-        return [tuple((inputs[plan.wrt[k]], index) for k, index in term) for term in terms]
-
-    def terms(self):
-        """All partial derivatives of `y` that it is made of; `None` if unknown."""
-        own = self.own_terms()
-        return own and [term for terms in own for _, term in self.sum_at([(1.0, terms)])]
-
-    def sum_at(self, own):
-        """What a sum of derivatives of `before` is as one of derivatives of `y`."""
-        return [(v * w, (*first, *then)) for v, then in own for w, first in self.before]
-
-    def config(self, roots):
-        number = {id(root): n for n, root in enumerate(roots)}
-        inputs, between = self.layer.model.inputs, self.node.operation
-        return {
-            "derivative": between.kind,
-            "options": between.options,
-            "listed": between.listed or between.kind == "Partials",
-            "wrt": [
-                [
-                    number[id(inputs[at.position])],
-                    list(at.shape),
-                    None if at.indices is None else at.indices.tolist(),
-                ]
-                for at in self.layer.plan.coordinates
-            ],
-            "before": [
-                [weight, [[number[id(root)], index] for root, index in term]]
-                for weight, term in self.before
-            ],
-        }
+    @property
+    def depth(self):
+        """The order of what it differentiates."""
+        return max(map(len, self.terms), default=0) - self.layer.plan.request.order
 
 
-def unique(tensors):
-    return list({id(tensor): tensor for tensor in tensors}.values())
+def groups_of(nodes):
+    """The members that are worth a shared pass, in lists.
 
-
-def member_of(node, members):
-    """A derivative node; one of a derivative counts as one of the tensor that was there first."""
-    y = node.input_tensors[0]
-    chain = graph.selections(y, lambda node: id(node) in members)
-    inner = members.get(id(graph.producer(chain[-1])))
-    if inner is None or not _can_precede(inner, node, y):
-        return Member(node, y)
-    found = _as_sum(inner, chain)
-    return Member(node, y) if found is None else Member(node, inner.y, tuple(inner.sum_at(found)))
-
-
-def _can_precede(inner, node, y):
-    """Whether both are derivatives of one function, sample by sample of the same shape."""
-    same = inner.layer.training == node.operation.derivative.training
-    known = inner.own_terms() is not None and not inner.layer.return_value
-    return same and known and tuple(y.shape) == tuple(inner.y.shape)
-
-
-def _as_sum(inner, chain):
-    """A tensor selected from an inner member's result as a sum of its terms; `None` if it is not.
-
-    `chain` leads from the tensor to the result that it is selected from.
+    What shares none as a derivative of the tensor that was there first may share one with the
+    derivatives of the tensor that it differentiates.
     """
-    kind, terms = inner.node.operation.kind, inner.own_terms()
-    number = [id(output) for output in inner.node.outputs].index(id(chain[-1]))
-    if len(chain) == 1 and kind == "Partials":
-        return [(1.0, terms[number])]
-    if len(chain) == 1 and kind == "Laplacian":
-        weights = inner.layer.plan.request.weights
-        return list(zip([1.0] * len(terms) if weights is None else weights.tolist(), terms))
-    index = [0] if len(chain) == 1 else graph.selected(chain)
-    if kind not in ("Gradient", "HessianDiagonal") or index is None:
+    expressions = combination.Expressions()
+    groups = _worthwhile_groups(_member(node, expressions.of_derivative(node)) for node in nodes)
+    merged = {id(member.node) for group in groups for member in group}
+    alone = [node for node in nodes if id(node) not in merged]
+    return groups + _worthwhile_groups(_member(node, _of_its_own(node)) for node in alone)
+
+
+def _of_its_own(node):
+    y = combination.itself(node.input_tensors[0])
+    return combination.differentiate(node, y, combination.roots_of(node))
+
+
+def _worthwhile_groups(members):
+    groups = {}
+    for member in members:
+        if member is not None:
+            key = id(member.base), combination.settings(member.layer)
+            groups.setdefault(key, []).append(member)
+    lists = itertools.chain.from_iterable(map(_independent, groups.values()))
+    return [group for group in map(_worthwhile, lists) if group]
+
+
+def _member(node, results):
+    """The `Member` of a derivative; `None` if it shares no pass."""
+    member = results and Member(node, results)
+    if not member or not any(member.terms) or any(map(_is_high, member.terms)):
         return None
-    sizes = [math.prod(at.shape) for at in inner.layer.plan.coordinates]
-    return [(1.0, terms[sum(sizes[:number]) + int(index[0])])]
+    return member
+
+
+def _is_high(term):
+    """Whether `Partials` would refuse a term."""
+    return math.prod(1 + count for count in Counter(term).values()) > MAX_LOWER
+
+
+def _independent(members):
+    """Lists of those that can be cut together: no root is computed from another."""
+    lists = []
+    for member in members:
+        for chosen in lists:
+            if combination.independent(roots_of([*chosen, member])):
+                chosen.append(member)
+                break
+        else:
+            lists.append([member])
+    return lists
+
+
+def roots_of(members):
+    return unique(root for member in members for root in member.roots)
+
+
+def terms_of(members):
+    """All partial derivatives that members are made of, apart from the tensor itself."""
+    return [term for term in dict.fromkeys(t for one in members for t in one.terms) if term]
+
+
+def _worthwhile(members):
+    """As many as cost fewer passes together; those of many terms stay alone first."""
+    members = sorted(members, key=lambda member: len(member.terms))
+    while members and _together(members) > sum(map(_alone, members)):
+        members.pop()
+    nested = any(member.depth for member in members)
+    return members if len(members) > 1 or nested else []
+
+
+def _together(members):
+    layer, base, roots = members[0].layer, members[0].base, roots_of(members)
+    number = {id(root): n for n, root in enumerate(roots)}
+    terms = [tuple((number[root], index) for root, index in term) for term in terms_of(members)]
+    columns = [(n, None) for n in range(len(roots))]
+    request = Request("partials", columns=columns, terms=terms)
+    blocked = any(_blocked(member) for member in members)
+    return choose.passes("tape" if blocked else layer.strategy, request, base, roots)
+
+
+def _blocked(member):
+    """Whether polynomials were the cheaper strategy, and yet not taken.
+
+    A derivative of a derivative does not tell: it stops at the derivative, which goes.
+    """
+    plan = member.layer.plan
+    least = choose.passes(member.layer.strategy, plan.request, plan.y, plan.xs)
+    taken = choose.passes(plan.choice.strategy, plan.request, plan.y, plan.xs)
+    return not member.depth and least < taken
+
+
+def _alone(member):
+    """Nested tapes double the passes at each level."""
+    plan = member.layer.plan
+    own = choose.passes(plan.choice.strategy, plan.request, plan.y, plan.xs)
+    return own * 2**member.depth

@@ -1,13 +1,16 @@
 """`fuse` keeps every number and costs no more than one request."""
 
 import keras
+import numpy as np
 import pytest
+import random_models
 import tensorflow as tf
 from keras import layers, ops
 from models import points
 from truth import EXACT, close
 
 import keras_derivs as kd
+from keras_derivs.layers import planning
 
 
 @pytest.fixture
@@ -157,3 +160,155 @@ def test_many_terms_stay_alone():
 def test_only_functional_models():
     with pytest.raises(TypeError, match="functional model.*Received.*Dense.*partials"):
         kd.fuse(layers.Dense(1))
+
+
+def component_of_a_vector(tx, t, x, u):
+    y = layers.Dense(3, "tanh")(ops.concatenate([u, tx], axis=1))
+    g = kd.gradient(y, tx, component=1)
+    return [g, kd.jacobian(g, tx), kd.gradient(kd.jacobian(y, x), tx, component=(2, 0))]
+
+
+def stream_function(tx, t, x, psi):
+    u, v = kd.diff(psi, x), -kd.diff(psi, t)
+    return [u, v, kd.diff(v, x, x), kd.diff(2 * u + 3 * v, t), kd.laplacian(u / 4 - v, tx)]
+
+
+def columns_of_a_network(tx, t, x, u):
+    y = layers.Dense(3)(layers.Dense(4, "tanh")(tx))
+    psi, p, last = y[:, 0:1], y[:, 1:2], ops.split(y, 3, axis=1)[2]
+    v = kd.diff(psi, t)
+    return [p, kd.diff(p, x), kd.diff(v, x, x) - kd.diff(last, t)]
+
+
+def sums_and_concatenations(tx, t, x, u):
+    g = ops.concatenate([kd.diff(u, x), kd.diff(u, t), u], axis=1)
+    total = ops.sum(g * np.array([[1.0, -2.0, 0.5]]), axis=1, keepdims=True)
+    return [kd.jacobian(g, tx), kd.gradient(total, x), kd.jacobian(kd.gradient(total, tx), t)]
+
+
+def matrices_of_matrices(tx, t, x, u):
+    hessian = kd.hessian(u, tx)
+    trace = ops.trace(hessian, axis1=1, axis2=2)
+    return [kd.jacobian(hessian, tx), kd.gradient(trace, x), kd.divergence(hessian[:, 0], tx)]
+
+
+THROUGH_ARITHMETIC = [
+    component_of_a_vector, stream_function, columns_of_a_network, sums_and_concatenations,
+    matrices_of_matrices,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("graph", THROUGH_ARITHMETIC)
+def test_linear_arithmetic_is_seen_through(graph, field):
+    tx, *_ = field
+    model, values = keras.Model(tx, graph(*field)), points((5, 2), "float64")
+    fused = kd.fuse(model)
+    assert kinds(fused).count("Fused") == 1 and "Between" not in kinds(fused)
+    for one, two in zip(fused(values), model(values), strict=True):
+        close(one, two, EXACT["float64"])
+
+
+def test_what_varies_is_no_coefficient(field):
+    tx, _, x, u = field
+    nu, other = keras.Variable(0.5, dtype="float64"), keras.Input((2,), dtype="float64")
+    u_x = kd.diff(u, x)
+    graph = [
+        kd.diff(ops.multiply(u_x, nu), x),
+        kd.diff(u_x * other[:, :1], x),
+        kd.diff(1 / (u_x + 9), x),
+        u,
+    ]
+    model = keras.Model([tx, other], graph)
+    fused, values = kd.fuse(model), [points((5, 2), "float64", n) for n in range(2)]
+    nu.assign(-3.0)
+    for one, two in zip(fused(values), model(values), strict=True):
+        close(one, two, EXACT["float64"])
+
+
+@pytest.mark.parametrize("inputs", [list, lambda two: {"t": two[0], "x": two[1]}])
+def test_several_inputs(inputs, float64, tmp_path):
+    t, x = (
+        keras.Input((1,), name="t", dtype="float64"),
+        keras.Input((2,), name="x", dtype="float64"),
+    )
+    u = layers.Dense(1)(layers.Dense(6, "tanh")(layers.Concatenate()([t, x])))
+    u_x = kd.gradient(u, x)
+    graph = {
+        "u": u,
+        "u_t": kd.diff(u, t),
+        "u_tx": kd.gradient(kd.diff(u, t), x),
+        "h": kd.jacobian(u_x, x),
+    }
+    model = keras.Model(inputs([t, x]), graph)
+    fused = kd.fuse(model)
+    values = inputs([points((4, 1), "float64"), points((4, 2), "float64")])
+    assert "Between" not in kinds(fused)
+    fused.save(tmp_path / "fused.keras")
+    for copy in (fused, keras.models.load_model(tmp_path / "fused.keras")):
+        found, expected = copy(values), model(values)
+        assert set(found) == set(expected)
+        for name in expected:
+            close(found[name], expected[name], EXACT["float64"])
+
+
+@pytest.mark.parametrize("extra, options", [("Dropout", {"rate": 0.5}), ("BatchNormalization", {})])
+def test_the_value_still_trains(extra, options, field):
+    """Derivatives are of inference; the value of the network in training is not."""
+    tx, _, x, _ = field
+    extra = getattr(layers, extra)(**options)
+    u = layers.Dense(1)(extra(layers.Dense(9, "tanh")(tx)))
+    model = keras.Model(tx, [u, kd.diff(u, x), kd.diff(u, x, x)])
+    fused, values = kd.fuse(model), points((50, 2), "float64")
+    assert "Between" not in kinds(fused)
+    before = [variable.numpy() for variable in extra.variables]
+    value, *_ = fused(values, training=True)
+    close(fused(values)[0], model(values)[0], EXACT["float64"])
+    assert np.max(np.abs(value - fused(values)[0])) > 1e-3
+    assert not before or any(np.any(v != w) for v, w in zip(before, extra.variables))
+
+
+def test_a_mask_still_passes(field):
+    tx, *_ = field
+    steps = layers.Masking()(ops.stack([tx, 0 * tx, tx], axis=1))
+    y = layers.Dense(2, "tanh")(steps)
+    out = layers.LSTM(2)(y)
+    slopes = [kd.jacobian(y, steps), kd.sub_jacobian(y, steps, outputs=(0, 0))]
+    model, values = keras.Model(tx, [out, *slopes]), points((5, 2), "float64")
+    for one, two in zip(kd.fuse(model)(values), model(values), strict=True):
+        close(one, two, EXACT["float64"])
+
+
+@pytest.fixture
+def unaudited(monkeypatch):
+    """Audits say nothing about the merging of derivatives, and take most of the time."""
+    monkeypatch.setattr(planning, "_audit", lambda *_: [])
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx(before)
+
+
+def check_random_models(seeds):
+    merged = 0
+    for seed in seeds:
+        model, values = random_models.draw(seed)
+        fused = kd.fuse(model)
+        merged += kinds(fused).count("Fused")
+        for number, (one, two) in enumerate(zip(fused(values), model(values), strict=True)):
+            try:
+                close(one, two, EXACT["float64"])
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}, output {number}") from error
+        keras.backend.clear_session(free_memory=False)
+    assert merged > len(seeds) / 2
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_random_models(start, float64, unaudited):
+    check_random_models(range(start, start + 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(60, 1060, 50))
+def test_a_thousand_random_models(start, float64, unaudited):
+    check_random_models(range(start, start + 50))
