@@ -16,7 +16,6 @@ from zoo import Resampled
 
 import keras_derivs as kd
 from keras_derivs.engine import modes
-from keras_derivs.engine.gradients import GRADIENTS
 
 MODES = ("eager", *modes.NAMES)
 
@@ -137,15 +136,6 @@ def not_right(model, x, mode, expected, tolerance):
         return True
     scale = max(1.0, np.max(np.abs(expected)))
     return np.max(np.abs(found - expected)) > 5 * tolerance * scale
-
-
-def test_every_gradient_of_ours_is_needed():
-    """Each stands for a row above, or for one of the tests below."""
-    elsewhere = {"Pow", "Slice", "MaxPool3D"}
-    rows = {"MaxPool", "Softsign", "LRN", "ScaleAndTranslate", *(
-        f"Resize{name}" for name in ("Bilinear", "Bicubic", "NearestNeighbor")
-    )}  # fmt: skip
-    assert set(GRADIENTS) == rows | elsewhere
 
 
 @pytest.mark.parametrize("name", ["LayerNormalization", "bilinear", "max pooling of stride 1"])

@@ -1,27 +1,48 @@
-"""Gradients of operations that TensorFlow can differentiate once but not, or not rightly, twice.
+"""The gradients that replace TensorFlow's while a derivative is computed.
 
 Each is what `tf.RegisterGradient` asks for, with TensorFlow's own as third argument, and is right
 at every order: made of elementary operations, or of a linear map and its transpose, each of which
 is the gradient of the other.
 """
 
-import itertools
+import functools
 
 import tensorflow as tf
-from tensorflow.python.eager import record
+from tensorflow.python.framework.ops import _gradient_registry as registry
 
-from keras_derivs.engine.modes import compiling
+from keras_derivs.engine import unselected
+from keras_derivs.engine.override import plain, switched
+from keras_derivs.engine.unselected import is_needed, unbroadcast  # noqa: F401 (for the rules)
 
-MAX_EXPONENT = 64
 GRADIENTS = {}  # type of an operation -> its gradient
 
 
-def gradient_of(name):
+def gradient_of(*names):
     def register(function):
-        GRADIENTS[name] = function
+        GRADIENTS.update(dict.fromkeys(names, function))
         return function
 
     return register
+
+
+def install():
+    """Let TensorFlow find them; what it had is called by them, and in all other threads."""
+    entries = registry._registry
+    for name in {*GRADIENTS, *unselected.NONLINEAR, *unselected.LINEAR, *unselected.SELECTORS}:
+        if name not in entries:
+            tf.RegisterGradient(name)(_missing)
+        own = plain(entries[name]["type"])
+        call = functools.partial(_call, GRADIENTS[name], own) if name in GRADIENTS else own
+        entries[name]["type"] = switched(own, unselected.following(name, call))
+
+
+def _call(rule, own, operation, *gradients):
+    return rule(operation, *gradients, lambda *g: own(operation, *g))
+
+
+def _missing(operation, *gradients):
+    """As TensorFlow says it where nothing is registered."""
+    raise LookupError(f"gradient registry has no entry for: {operation.type}")
 
 
 def linear(there, back):
@@ -38,155 +59,23 @@ def linear(there, back):
     return forward
 
 
-@gradient_of("Pow")
-def _pow(op, gradient, plain):
-    """x^(y-1) as a product where y is a whole number: 0 * 0^-1, later on, would be no number."""
-    x, y = op.inputs
-    exponent = tf.get_static_value(y)
-    if exponent is None or exponent.ndim or exponent not in range(MAX_EXPONENT + 1):
-        return plain(gradient)
-    if 1 not in getattr(op, "skip_input_indices", (1,)) or record.should_record_backprop([y]):
-        return plain(gradient)  # an exponent that varies or is trained
-    if exponent == 0:
-        return tf.zeros_like(x), None
-    return gradient * tf.cast(exponent, x.dtype) * _product(x, int(exponent) - 1), None
+def by_formula(formula):
+    """The gradient of an operation that equals `formula(operation, *inputs)`.
 
+    The formula returns the outputs, and is differentiated in place of the operation. It is given
+    the inputs that a gradient may reach, and reads the others from the operation.
+    """
 
-def _product(x, count):
-    if count == 0:
-        return tf.ones_like(x)
-    if count == 1:
-        return x
-    half = _product(x, count // 2)
-    return half * half * x if count % 2 else half * half
+    def rule(op, *arguments):
+        *gradients, _ = arguments
+        needed = {n: x for n, x in enumerate(op.inputs) if is_needed(op, n)}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(needed.values()))
+            inputs = [tf.identity(needed[n]) if n in needed else x for n, x in enumerate(op.inputs)]
+            outputs = tf.nest.flatten(formula(op, *inputs))
+        pairs = [(y, g) for y, g in zip(outputs, gradients) if g is not None]
+        found = tape.gradient([y for y, _ in pairs], list(needed.values()), [g for _, g in pairs])
+        found = dict(zip(needed, found))
+        return [found.get(n) for n in range(len(op.inputs))]
 
-
-@gradient_of("Softsign")
-def _softsign(op, gradient, plain):
-    return gradient / tf.square(1 + tf.abs(op.inputs[0]))
-
-
-@gradient_of("LRN")
-def _lrn(op, gradient, plain):
-    """y = x s^-beta with s = bias + alpha * (sum of squares of the neighbouring channels)."""
-    (x,) = op.inputs
-    bias, alpha, beta = (op.get_attr(name) for name in ("bias", "alpha", "beta"))
-    channels, radius = tf.shape(x)[-1], op.get_attr("depth_radius")
-    distance = tf.range(channels)[:, None] - tf.range(channels)
-    window = tf.cast(tf.abs(distance) <= radius, x.dtype)
-    s = bias + alpha * tf.tensordot(tf.square(x), window, 1)
-    inner = tf.tensordot(gradient * x * s ** (-beta - 1), window, 1)
-    return gradient * s**-beta - 2 * alpha * beta * x * inner
-
-
-@gradient_of("ResizeBilinear")
-def _resize_bilinear(op, gradient, plain):
-    return _resize(op, gradient, tf.raw_ops.ResizeBilinear)
-
-
-@gradient_of("ResizeBicubic")
-def _resize_bicubic(op, gradient, plain):
-    return _resize(op, gradient, tf.raw_ops.ResizeBicubic)
-
-
-@gradient_of("ResizeNearestNeighbor")
-def _resize_nearest(op, gradient, plain):
-    return _resize(op, gradient, tf.raw_ops.ResizeNearestNeighbor)
-
-
-def _resize(op, gradient, resize):
-    """Resampling is linear and separable: a matrix for each axis."""
-    options = {name: op.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
-
-    def resample(columns, size, axis):
-        return resize(images=columns, size=size, **options)
-
-    return _transposed(op.inputs[0], gradient, resample), None
-
-
-@gradient_of("ScaleAndTranslate")
-def _scale_and_translate(op, gradient, plain):
-    """Lanczos, Gaussian and antialiased resizing."""
-    images, _, scale, shift = op.inputs
-    options = {"kernel_type": op.get_attr("kernel_type"), "antialias": op.get_attr("antialias")}
-
-    def resample(columns, size, axis):
-        options["scale"] = tf.stack([scale[axis - 1], 1.0])
-        options["translation"] = tf.stack([shift[axis - 1], 0.0])
-        return tf.raw_ops.ScaleAndTranslate(images=columns, size=size, **options)
-
-    return _transposed(images, gradient, resample), None, None, None
-
-
-def _transposed(images, gradient, resample):
-    """The transpose of a resampling, whose matrices are found by resampling unit vectors."""
-    for axis in (1, 2):
-        units = tf.eye(tf.shape(images)[axis], dtype=gradient.dtype)[:, :, None, None]
-        matrix = resample(units, tf.stack([tf.shape(gradient)[axis], 1]), axis)[:, :, 0, 0]
-        product = tf.tensordot(matrix, gradient, [[1], [axis]])
-        gradient = tf.transpose(product, [1, 0, 2, 3] if axis == 1 else [1, 2, 0, 3])
-    return tf.ensure_shape(tf.cast(gradient, images.dtype), images.shape)
-
-
-@gradient_of("MaxPool")
-def _max_pool(op, gradient, plain):
-    return _pool(op, gradient, tf.raw_ops.MaxPoolGrad)
-
-
-@gradient_of("MaxPool3D")
-def _max_pool_3d(op, gradient, plain):
-    return _pool(op, gradient, tf.raw_ops.MaxPool3DGrad)
-
-
-def _pool(op, gradient, scatter):
-    """TensorFlow's transpose of this does not run under XLA, and some clear their input first."""
-    (x,), (y,) = op.inputs, op.outputs
-    names = ("ksize", "strides", "padding", "data_format")
-    options = {name: _text(op.get_attr(name)) for name in names}
-
-    def pull(g):
-        return scatter(orig_input=x, orig_output=y, grad=g, **options)
-
-    def push(v):
-        return _at_maxima(x, v, y.shape, tf.shape(y), **options)
-
-    return linear(pull, push)(gradient)
-
-
-def _text(value):
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _at_maxima(x, v, static_shape, shape, ksize, strides, padding, data_format):
-    """The entries of `v` where `x` is largest in each window, the first such."""
-    if padding == "SAME":
-        wide = (shape - 1) * strides + ksize
-        missing = tf.maximum(wide - tf.shape(x), 0)
-        margins = tf.stack([missing // 2, missing - missing // 2], axis=1)
-        x, v = tf.pad(x, margins, constant_values=x.dtype.min), tf.pad(v, margins)
-    largest = found = None
-    for start in itertools.product(*map(range, ksize)):
-        stop = start + (shape - 1) * strides + 1
-        here, value = (tf.strided_slice(z, start, stop, strides) for z in (x, v))
-        if found is None:
-            largest, found = here, value
-        else:
-            found = tf.where(here > largest, value, found)
-            largest = tf.maximum(here, largest)
-    return tf.ensure_shape(found, static_shape)
-
-
-@gradient_of("Slice")
-def _slice(op, gradient, plain):
-    """Under XLA the transpose, an update of a slice, has no gradient of its own."""
-    x, start = op.inputs[:2]
-    if not compiling():
-        return plain(gradient)
-
-    def pull(y):
-        return plain(y)[0]
-
-    def push(z):
-        return tf.slice(z, start, tf.shape(gradient))
-
-    return tf.ensure_shape(linear(pull, push)(gradient), x.shape), None, None
+    return rule

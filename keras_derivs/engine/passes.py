@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.engine import exact
+from keras_derivs.engine import exact, unselected
 from keras_derivs.engine.target import flatten, size
 
 MAX_UNROLLED = 16  # derivatives pulled back one by one from one tape
@@ -150,8 +150,10 @@ def one_hot(y, index):
     selected = tf.one_hot(index, entries, dtype=y.dtype)
     if isinstance(index, int):
         shape = tf.concat([[1], tf.shape(y)[1:]], axis=0)
-        return tf.broadcast_to(tf.reshape(selected, shape), tf.shape(y))
-    return tf.reshape(selected, tf.shape(y))
+        vector = tf.broadcast_to(tf.reshape(selected, shape), tf.shape(y))
+    else:
+        vector = tf.reshape(selected, tf.shape(y))
+    return unselected.mark(vector, lambda: tf.equal(vector, 0))
 
 
 def entry(y, index):

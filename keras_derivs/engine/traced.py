@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from keras_derivs.engine import passes
+from keras_derivs.engine import functions, passes
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {"PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes"}
@@ -161,6 +161,5 @@ def _type(node):
     if node.op == "Cast":
         kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
         return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
-    # the sum of exponentials is taken relative to the largest, whose gradient cancels
-    relative = node.op == "StopGradient" and "logsumexp" in node.name.replace("_", "").lower()
-    return "Identity" if relative else node.op
+    held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(functions.HELD)
+    return "Identity" if held else node.op  # held: what the result does not depend on

@@ -1,0 +1,201 @@
+"""What is not selected, by `tf.where` for example, takes no part in a derivative.
+
+There the gradient that arrives is zero, and TensorFlow multiplies it by a slope that may be
+infinite or no number: x log x at 0 is NaN although the other branch was taken. So a gradient
+carries along where it is zero because nothing was selected (not by its value: sqrt(x)^2 has a
+gradient of zero at 0, and a derivative of 1). Element-wise operations are differentiated there
+at a harmless point.
+"""
+
+import functools
+
+import tensorflow as tf
+from tensorflow.python.ops import gen_math_ops
+
+from keras_derivs.engine.override import plain, switched
+
+MARK = "_keras_derivs_unselected"  # attribute: a function that returns where a gradient is so
+HARMLESS = 0.5  # in the domain of every function below
+NONLINEAR = {
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "BesselI0", "BesselI0e", "BesselI1",
+    "BesselI1e", "BesselJ0", "BesselJ1", "Cos", "Cosh", "Digamma", "Div", "DivNoNan", "Elu", "Erf",
+    "Erfc", "Erfinv", "Exp", "Expint", "Expm1", "Inv", "InvGrad", "Lgamma", "Log", "Log1p", 
+    "Ndtri", "Pow", "RealDiv", "Reciprocal", "ReciprocalGrad", "Rsqrt", "RsqrtGrad",
+    "Selu", "Sigmoid", "SigmoidGrad", "Sin", "Sinh", "Softplus", "SoftplusGrad", "Softsign",
+    "Spence", "Sqrt", "SqrtGrad", "Square", "SquaredDifference", "Tan", "Tanh", "TanhGrad", "Xdivy",
+    "Xlog1py", "Xlogy",
+}  # fmt: skip
+PICKING = {"GatherNd", "Slice", "StridedSlice"}  # entries of one tensor
+LINEAR = PICKING | {
+    "Add", "AddV2", "BiasAdd", "BroadcastTo", "Cast", "ConcatV2", "ExpandDims", "Identity", "Mean",
+    "Neg", "Pack", "Pad", "PadV2", "Reshape", "ReverseV2", "Roll", "Squeeze", "Sub", "Sum", "Tile",
+    "Transpose",
+}  # fmt: skip
+
+
+def mark(gradient, where):
+    """Say where a gradient is zero because nothing was selected; `where()` is a mask."""
+    if isinstance(gradient, tf.Tensor):
+        setattr(gradient, MARK, functools.cache(where))
+    return gradient
+
+
+def marked(gradient):
+    return getattr(gradient, MARK, None)
+
+
+def following(name, call):
+    """`call(operation, *gradients)`, a gradient, made to follow the marks."""
+    if name in SELECTORS:
+        return functools.partial(_selected, call, SELECTORS[name])
+    if name in LINEAR:
+        return functools.partial(_passed_on, call, name in PICKING)
+    return functools.partial(_harmless, call) if name in NONLINEAR else call
+
+
+def install():
+    """Let sums of gradients follow the marks of what they add."""
+    gen_math_ops.add_n = switched(gen_math_ops.add_n, _add_n)
+
+
+def _add_n(inputs, name=None):
+    total, marks = plain(gen_math_ops.add_n)(inputs, name), [marked(x) for x in inputs]
+    if all(marks):
+        mark(total, lambda: functools.reduce(tf.logical_and, [where() for where in marks]))
+    return total
+
+
+class _Filled:
+    """An operation as if it had been called on harmless numbers where nothing was selected."""
+
+    def __init__(self, operation, where, shape):
+        self._operation = operation
+        self.inputs = [
+            x if _is_number(operation, n) else _fill(x, where, shape)
+            for n, x in enumerate(operation.inputs or ())
+        ]
+        self.outputs = [_fill(y, where, shape) for y in operation.outputs or ()]
+
+    def __getattr__(self, name):
+        return getattr(self._operation, name)
+
+
+def _is_number(operation, position):
+    """Whether an input is one number that does not vary, such as an exponent."""
+    x = operation.inputs[position]
+    return x is not None and x.shape.rank == 0 and not is_needed(operation, position)
+
+
+def _fill(x, where, shape):
+    if x is None or not x.dtype.is_floating:
+        return x
+    return tf.where(where, tf.constant(HARMLESS, x.dtype), tf.broadcast_to(x, shape))
+
+
+def _harmless(call, operation, gradient):
+    where = marked(gradient)
+    if where is None:
+        return call(operation, gradient)
+    found = call(_Filled(operation, where(), tf.shape(gradient)), gradient)
+    if operation.inputs is None or isinstance(found, tf.Tensor):
+        return tf.nest.map_structure(lambda g: mark(g, where), found)
+    return [
+        g if g is None or x is None else _narrowed(g, x, lambda: ~where())
+        for g, x in zip(found, operation.inputs)
+    ]
+
+
+def _narrowed(gradient, x, alive):
+    """A gradient of the shape of `x`, marked where none of what is added was selected."""
+    gradient = unbroadcast(gradient, x)
+    return mark(gradient, lambda: tf.equal(unbroadcast(tf.cast(alive(), gradient.dtype), x), 0))
+
+
+def _passed_on(call, picks, operation, *gradients):
+    """A linear map without negative entries, or without positive ones, maps what was selected."""
+    found, marks = call(operation, *gradients), [marked(g) for g in gradients]
+    if not picks and not any(marks):
+        return found
+
+    @functools.cache
+    def alive():
+        ones = [
+            tf.ones_like(g) if where is None else tf.cast(~where(), g.dtype)
+            for g, where in zip(gradients, marks)
+        ]
+        return tf.nest.flatten(call(operation, *ones))
+
+    for n, g in enumerate(tf.nest.flatten(found)):
+        mark(g, lambda n=n: tf.equal(alive()[n], 0))
+    return found
+
+
+def _selected(call, selector, operation, gradient):
+    found, where = _harmless(call, operation, gradient), marked(gradient)
+    parts = [found] if isinstance(found, tf.Tensor) else found
+    for g, chosen in zip(parts, selector(operation)):
+        if g is not None and chosen is not None:
+            _narrowed(g, g, functools.partial(_chosen, chosen, gradient, where))
+    return found
+
+
+def _chosen(chosen, gradient, where):
+    chosen = tf.broadcast_to(chosen(), tf.shape(gradient))
+    return chosen if where is None else chosen & ~where()
+
+
+def _where(operation):
+    condition = operation.inputs[0]
+    return None, lambda: condition, lambda: ~condition
+
+
+def _maximum(operation):
+    x, y = operation.inputs
+    return lambda: x >= y, lambda: y >= x
+
+
+def _minimum(operation):
+    x, y = operation.inputs
+    return lambda: x <= y, lambda: y <= x
+
+
+def _relu(operation):
+    return (lambda: operation.outputs[0] > 0,)
+
+
+def _relu6(operation):
+    return (lambda: (operation.outputs[0] > 0) & (operation.outputs[0] < 6),)
+
+
+def _product(operation):
+    """What is multiplied by a constant zero is not selected."""
+    x, y = operation.inputs
+    return [
+        (lambda other=other: tf.not_equal(other, 0)) if not is_needed(operation, n) else None
+        for n, other in ((1, y), (0, x))
+    ]
+
+
+SELECTORS = {
+    "Maximum": _maximum, "Minimum": _minimum, "Mul": _product, "MulNoNan": _product, "Relu": _relu,
+    "Relu6": _relu6, "SelectV2": _where,
+}  # fmt: skip
+
+
+def is_needed(operation, position):
+    """Whether a gradient may be asked for by that input of an operation."""
+    skipped = getattr(operation, "skip_input_indices", None) or ()
+    dtype = operation.inputs[position].dtype
+    return position not in skipped and (dtype.is_floating or dtype.is_complex)
+
+
+def unbroadcast(gradient, x):
+    """The sum of a gradient over the axes along which `x` was repeated."""
+    wide, narrow = gradient.shape, x.shape
+    lead = wide.rank - narrow.rank
+    axes = [*range(lead), *(
+        lead + n for n, size in enumerate(narrow) if size == 1 and wide[lead + n] != 1
+    )]  # fmt: skip
+    if not axes:
+        return gradient
+    return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(x))

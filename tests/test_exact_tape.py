@@ -1,0 +1,203 @@
+"""The tape is exact at zeros, ties and large numbers, where TensorFlow's own gradients are not."""
+
+import keras
+import mpmath
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from truth import DIFFERENCES, EXACT, close, hessian, jacobian, predict
+
+import keras_derivs as kd
+from keras_derivs.engine import modes
+
+MODES = ("eager", *modes.NAMES)
+ORDER = 4
+bessel, special = tf.math, tf.math.special
+
+
+def layer(function, shape, dtype="float64"):
+    x = keras.Input(shape, dtype=dtype)
+    return keras.Model(x, layers.Flatten()(layers.Lambda(function)(x)))
+
+
+def same(number):
+    return lambda x: number * ops.ones_like(x)
+
+
+# function of one number -> (where, function in high precision or {order: derivative, else 0})
+SMOOTH = {
+    "logaddexp at a tie": (
+        lambda x: ops.logaddexp(x, same(0)(x)), 0, lambda x: mpmath.log(mpmath.exp(x) + 1)
+    ),
+    "logaddexp2 at a tie": (
+        lambda x: ops.logaddexp2(same(1)(x), x), 1, lambda x: mpmath.log(2**x + 2, 2)
+    ),
+    "logsumexp at a tie": (
+        lambda x: ops.logsumexp(ops.concatenate([x, 0 * x], 1), axis=1, keepdims=True), 0,
+        lambda x: mpmath.log(mpmath.exp(x) + 1),
+    ),
+    "hypot at a tie": (lambda x: ops.hypot(x, same(1)(x)), 1, lambda x: mpmath.hypot(x, 1)),
+    "hypot of large numbers": (
+        lambda x: 1e-200 * ops.hypot(1e200 * x, same(1e200)(x)), 1, lambda x: mpmath.hypot(x, 1)
+    ),
+    "arctan2 of large numbers": (
+        lambda x: ops.arctan2(1e200 * x, same(1e200)(x)), 0.5, mpmath.atan
+    ),
+    "sinc at 0": (ops.sinc, 0, mpmath.sincpi),
+    "sinc near 0": (ops.sinc, 1e-3, mpmath.sincpi),
+    "i0 at 0": (ops.i0, 0, lambda x: mpmath.besseli(0, x)),
+    "i1 at 0": (bessel.bessel_i1, 0, lambda x: mpmath.besseli(1, x)),
+    "j0 at 0": (special.bessel_j0, 0, lambda x: mpmath.besselj(0, x)),
+    "j1 at 0.2": (special.bessel_j1, 0.2, lambda x: mpmath.besselj(1, x)),
+    "spence at 1": (special.spence, 1, lambda x: mpmath.polylog(2, 1 - x)),
+    "softplus of a large number": (ops.softplus, 1e3, {0: 1e3, 1: 1}),
+    "softplus of a small number": (ops.softplus, -1e3, {}),
+    "tanh of a large number": (ops.tanh, 1e3, {0: 1}),
+    "ldexp at 0": (lambda x: ops.ldexp(x, 2), 0, {1: 4}),
+    "xlogy at 0": (lambda x: tf.math.xlogy(x, same(2)(x)), 0, {1: np.log(2)}),
+    "xlog1py at 0": (lambda x: tf.math.xlog1py(x, same(1)(x)), 0, {1: np.log(2)}),
+    "several powers at 0": (
+        lambda x: ops.sum(ops.power(x, np.arange(5.0)), 1, keepdims=True), 0,
+        {n: np.prod(np.arange(1.0, n + 1)) for n in range(5)},
+    ),
+    "cumprod at 0": (
+        lambda x: ops.cumprod(ops.concatenate([x, x, x + 3], 1), 1)[:, 2:], 0, {2: 6, 3: 6}
+    ),
+    "prod at 0": (
+        lambda x: ops.prod(ops.concatenate([x, x, x + 3], 1), 1, keepdims=True), 0, {2: 6, 3: 6}
+    ),
+    "normalize at 0": (lambda x: ops.normalize(x, epsilon=0.01), 0, {1: 100}),
+    "mask times root": (lambda x: x + ops.sqrt(x) * np.zeros(1), 0, {1: 1}),
+    "x log x": (lambda x: ops.where(x > 0, x * ops.log(x), x), 0, {1: 1}),
+    "log(1 + exp x)": (
+        lambda x: ops.where(x < 30, ops.log(1 + ops.exp(x)), x), 1e3, {0: 1e3, 1: 1}
+    ),
+    "log of a root": (
+        lambda x: ops.where(x > 0, ops.sqrt(x) * ops.log(ops.sqrt(x)), x * x), 0, {2: 2}
+    ),
+    "exp(1 / x)": (lambda x: ops.where(x < 1, x * x, ops.exp(1 / x)), 0, {2: 2}),
+    "maximum of a root": (lambda x: ops.maximum(ops.sqrt(x) - 1, x * x - 0.5), 0, {0: -0.5, 2: 2}),
+    "relu of a logarithm": (lambda x: x + ops.relu(ops.log(x)), 0, {1: 1}),
+}  # fmt: skip
+KINKS = {
+    "elu": (ops.elu, 0, {1: 1}),
+    "elu, alpha": (lambda x: ops.elu(x, 2.0), 0, {1: 1}),
+    "celu": (ops.celu, 0, {1: 1}),
+    "selu": (ops.selu, 0, {1: 1.0507009873554805}),
+    "relu": (ops.relu, 0, {}),
+    "abs": (ops.abs, 0, {}),
+    "maximum": (lambda x: ops.maximum(x, 0.0), 0, {1: 0.5}),
+    "minimum": (lambda x: ops.minimum(x, 3 * x), 0, {1: 2}),
+    "clip": (lambda x: ops.clip(x, 0.0, 1.0), 0, {1: 1}),
+    "hard_tanh": (ops.hard_tanh, 1, {0: 1}),
+    "norm": (lambda x: ops.norm(x, axis=1, keepdims=True), 0, {}),
+    "norm of order 3": (lambda x: ops.norm(x, ord=3, axis=1, keepdims=True), 0, {}),
+    "norm of TensorFlow": (lambda x: tf.norm(x, axis=1, keepdims=True), 0, {}),
+    "hypot": (lambda x: ops.hypot(x, x), 0, {}),
+}
+ROWS = {**SMOOTH, **KINKS}
+
+
+def expected(truth, x):
+    if isinstance(truth, dict):
+        return [truth.get(order, 0.0) for order in range(ORDER + 1)]
+    with mpmath.workdps(60):
+        return [float(mpmath.diff(truth, x, order)) for order in range(ORDER + 1)]
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*Piecewise linear")
+@pytest.mark.parametrize("name", ROWS)
+def test_one_number(name, float64):
+    function, x, truth = ROWS[name]
+    terms = [(0,) * order for order in range(ORDER + 1)]
+    made = kd.Partials(layer(function, (1,)), terms, strategy="reverse")
+    close(np.ravel(made(np.full((1, 1), x, "float64"))), expected(truth, x), EXACT["float64"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:(?s).*Piecewise linear")
+@pytest.mark.parametrize("mode", modes.NAMES)
+def test_one_number_in_graphs(mode, float64):
+    """All functions at once: each function of a column of its own."""
+
+    def functions(x):
+        columns = [ROWS[name][0](x[:, n : n + 1]) for n, name in enumerate(ROWS)]
+        return ops.sum(ops.concatenate(columns, 1), 1, keepdims=True)
+
+    terms = [(n,) * order for n in range(len(ROWS)) for order in range(1, ORDER + 1)]
+    made = kd.Partials(layer(functions, (len(ROWS),)), terms, strategy="reverse")
+    x = np.array([[float(x) for _, x, _ in ROWS.values()]])
+    found = np.reshape(modes.compiled(made, mode)(tf.constant(x)), (len(ROWS), ORDER))
+    for row, (_, x, truth) in zip(found, ROWS.values()):
+        close(row, expected(truth, x)[1:], EXACT["float64"])
+
+
+def segments(product):
+    return lambda x: ops.transpose(product(ops.transpose(x)))
+
+
+def with_labels(function):
+    return lambda x: function(x, x * x)[:, None]
+
+
+# function of several numbers -> where
+SEVERAL = {
+    "cumprod": (lambda x: ops.cumprod(x, 1), [0, 2, 0, 3]),
+    "cumprod, reversed and exclusive": (
+        lambda x: tf.math.cumprod(x, 1, exclusive=True, reverse=True), [0, 2, 0, 3]
+    ),
+    "prod": (lambda x: ops.prod(ops.reshape(x, (-1, 2, 3)), (1, 2), True), [0, 2, 0, 3, 5, 1]),
+    "products of segments": (
+        segments(lambda x: tf.math.unsorted_segment_prod(x, [0, 1, 0, -1, 0], 3)), [0, 2, 0, 3, 5]
+    ),
+    "sorted segments": (segments(lambda x: tf.math.segment_prod(x, [0, 0, 0, 1])), [0, 2, 0, 3]),
+    "cumulative logsumexp": (lambda x: tf.math.cumulative_logsumexp(x, 1), [0, 2, 2, 3]),
+    "determinant": (lambda x: ops.det(ops.reshape(x, (-1, 3, 3)))[:, None], np.ones(9)),
+    "Euclidean norm": (
+        lambda x: tf.raw_ops.EuclideanNorm(input=x, axis=[1], keep_dims=True), [1, 2, 3]
+    ),
+    "logarithm of a slice": (lambda x: ops.log(x)[:, 1:], [0, 3, 2]),
+    "x^y": (lambda x: x ** (x + 1), [1, 2, 0.5]),
+    "cross-entropy of logits": (
+        with_labels(lambda a, b: ops.categorical_crossentropy(b, a, from_logits=True)), [0.1, 0.5, 0.2]
+    ),
+    "cross-entropy": (with_labels(ops.categorical_crossentropy), [0.6, 0.5, 0.4]),
+    "binary cross-entropy of logits": (
+        lambda x: ops.binary_crossentropy(x * x, x, from_logits=True), [0, 0.5, 0.2]
+    ),
+    "divergence": (lambda x: x * ops.log(x) - tf.math.xlogy(x, x + 1), [0.3, 0.5, 0.2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_numbers(name, float64):
+    function, x = SEVERAL[name]
+    model, x = layer(function, (len(x),)), np.array([x], "float64")
+    for made, differences, order in ((kd.Jacobian, jacobian, 1), (kd.Hessian, hessian, 2)):
+        found = np.asarray(made(model, strategy="reverse")(x))
+        close(found, differences(predict(model), x).reshape(found.shape), DIFFERENCES[order])
+
+
+def test_the_laplacian_of_a_cross_entropy(float64):
+    """A trap: the labels depend on x, too."""
+    function = lambda x: ops.categorical_crossentropy(ops.softmax(x), x, from_logits=True)[:, None]  # noqa: E731
+    model, x = layer(function, (3,)), np.array([[0.1, 0.5, 0.2]])
+    true = np.trace(hessian(predict(model), x).reshape(3, 3))
+    close(kd.Laplacian(model, strategy="reverse")(x), [[true]], DIFFERENCES[2])
+
+
+@pytest.mark.parametrize("mode", MODES[:2])
+def test_powers_of_complex_numbers(mode):
+    """|z^2| = a^2 + b^2"""
+    model = layer(lambda x: ops.abs(ops.view_as_complex(x) ** 2)[:, None], (2,), "float32")
+    x = tf.constant([[3.0, 4.0]])
+    for made, true in ((kd.Gradient(model), [[6, 8]]), (kd.Laplacian(model), [[4]])):
+        run = made if mode == "eager" else modes.compiled(made, mode)
+        close(run(x), np.array(true, "float32"), EXACT["float32"])
+
+
+def test_a_root_squared_is_not_silently_constant(float64):
+    """The gradient that arrives at the root is zero at 0, and the derivative of x is 1."""
+    model = layer(lambda x: ops.sqrt(x) ** 2, (1,))
+    assert np.isnan(kd.Gradient(model)(np.zeros((1, 1)))[0, 0])
