@@ -5,9 +5,11 @@ import operator
 
 import numpy as np
 
+from keras_derivs.limits import MAX_AXES, MAX_INTEGER, MAX_NUMBERS, check, shown
+
 
 def parse(selection, name):
-    """One entry per axis: an int, a list of ints, or a slice; `None` selects all.
+    """One entry per axis: an int, a list of ints, a range or a slice; `None` selects all.
 
     A lone int, list, range or slice is the selection on the first axis.
     """
@@ -16,9 +18,10 @@ def parse(selection, name):
     axes = selection if isinstance(selection, tuple) else (selection,)
     if not axes:
         raise ValueError(
-            f"`{name}=` needs an index per axis. Received: {selection!r}. "
+            f"`{name}=` needs an index per axis. Received: {shown(selection)}. "
             f"Give an int, a list, a range or a slice."
         )
+    check(len(axes), MAX_AXES, f"{name}=", "axes")
     return tuple(_parse_axis(axis, name) for axis in axes)
 
 
@@ -26,9 +29,16 @@ def _parse_axis(axis, name):
     if isinstance(axis, dict) and set(axis) == {"slice"}:  # from a saved config
         bounds = axis["slice"]
         axis = slice(*bounds) if isinstance(bounds, list) and len(bounds) == 3 else axis
+    if isinstance(axis, dict) and set(axis) == {"range"}:
+        bounds = axis["range"]
+        whole = isinstance(bounds, list) and len(bounds) == 3
+        axis = range(*(_parse_index(bound, name) for bound in bounds)) if whole else axis
+    if isinstance(axis, range):
+        return axis
     if isinstance(axis, slice):
         return _parse_slice(axis, name)
-    if isinstance(axis, (range, list, np.ndarray)):
+    if isinstance(axis, list) or (isinstance(axis, np.ndarray) and axis.ndim == 1):
+        check(len(axis), MAX_NUMBERS, f"{name}=", "indices")
         return [_parse_index(index, name) for index in axis]
     return _parse_index(axis, name)
 
@@ -40,8 +50,8 @@ def _parse_slice(axis, name):
     ]
     if bounds[2] == 0:
         raise ValueError(
-            f"`{name}=` needs a slice that moves. Received: {axis!r}, of step 0. Give a step of "
-            f"1 or more, or leave it out."
+            f"`{name}=` needs a slice that moves. Received: {axis}, of step 0. Give a step of 1 or "
+            f"more, or leave it out."
         )
     return slice(*bounds)
 
@@ -54,7 +64,7 @@ def _parse_index(index, name):
             pass
     raise TypeError(
         f"`{name}=` needs integer indices: an int, a list, a range, a slice, or a "
-        f"tuple of those, one per axis. Received: {index!r} "
+        f"tuple of those, one per axis. Received: {shown(index)} "
         f"(of type {type(index).__name__}). Give positions, not names or masks."
     )
 
@@ -63,10 +73,13 @@ def serialize(axes):
     """The JSON form of a parsed selection; `parse` reads it back."""
     if axes is None:
         return None
-    return [
-        {"slice": [axis.start, axis.stop, axis.step]} if isinstance(axis, slice) else axis
-        for axis in axes
-    ]
+    return [_serialize_axis(axis) for axis in axes]
+
+
+def _serialize_axis(axis):
+    if isinstance(axis, (slice, range)):
+        return {type(axis).__name__: [axis.start, axis.stop, axis.step]}
+    return axis
 
 
 def resolve(axes, shape, name):
@@ -80,7 +93,7 @@ def resolve(axes, shape, name):
     if len(axes) != len(shape):
         raise ValueError(
             f"`{name}=` needs one selection per axis of a tensor of shape {_batched(shape)}, "
-            f"the batch axis left out: {len(shape)}. Received: {len(axes)}, {axes!r}. "
+            f"the batch axis left out: {len(shape)}. Received: {len(axes)}, {shown(axes)}. "
             f"Select a whole axis with `slice(None)`."
         )
     if None in shape:
@@ -96,34 +109,42 @@ def resolve(axes, shape, name):
 
 
 def _positions(axis, size, name):
+    check(size, MAX_INTEGER, f"{name}=", "entries along an axis")
     if isinstance(axis, slice):
-        found = np.arange(size)[axis]
+        found = _as_array(range(size)[axis], name)
     else:
-        wanted = axis if isinstance(axis, list) else [axis]
-        outside = [index for index in wanted if not -size <= index < size]
+        wanted = [axis] if isinstance(axis, int) else axis
+        ends = [*wanted[:1], *wanted[-1:]] if isinstance(axis, range) else wanted
+        outside = [index for index in ends if not -size <= index < size]
         if outside:
             raise ValueError(
                 f"`{name}=` needs indices from {-size} to {size - 1}, for an axis of length "
-                f"{size}. Received: {outside}. Leave out what is out of range."
+                f"{size}. Received: {shown(outside)}. Leave out what is out of range."
             )
-        found = np.asarray(wanted, dtype="int64") % size
+        found = _as_array(wanted, name) % size
     if len(set(found.tolist())) < found.size:
         raise ValueError(
-            f"`{name}=` needs every index once. Received: {axis!r} for an axis of length "
+            f"`{name}=` needs every index once. Received: {shown(axis)} for an axis of length "
             f"{size}. Leave out the repeated ones."
         )
     if not found.size:
         raise ValueError(
-            f"`{name}=` needs at least one index. Received: {axis!r} for an axis of length "
+            f"`{name}=` needs at least one index. Received: {shown(axis)} for an axis of length "
             f"{size}. Select something."
         )
     return found
+
+
+def _as_array(indices, name):
+    check(len(indices), MAX_NUMBERS, f"{name}=", "indices")
+    return np.asarray(indices, dtype="int64")
 
 
 def flat_indices(positions, shape):
     """Row-major indices of the selected block of a tensor of the given shape."""
     if not positions:
         return np.zeros(1, "int64")
+    check(math.prod(map(len, positions)), MAX_NUMBERS, "outputs=` or `inputs=", "entries")
     grid = np.meshgrid(*positions, indexing="ij")
     return np.ravel_multi_index(grid, shape).reshape(-1)
 

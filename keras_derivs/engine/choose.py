@@ -136,4 +136,4 @@ def _reason(best, names, prices):
 def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
     strategy, _ = STRATEGIES[request.kind][choice.strategy]
-    return strategy(target, request)
+    return strategy(target, request.listed())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -52,11 +53,12 @@ def _repeat(x, times):
 class Request:
     """Which derivatives, for an engine.
 
-    `rows` are the flat indices of the outputs and `columns` pairs (number of x, flat index)
-    of the inputs that are asked for; `None` means all of them. `terms` are tuples of such
-    pairs, `vectors` what a product multiplies with. `directions` has a row for each direction
-    and a column for each entry selected by `columns`; it takes their place in a sum of second
-    derivatives, and `weights` are its coefficients.
+    `rows` are the flat indices of the outputs and `columns` pairs (number of x, flat indices)
+    of the inputs that are asked for; `None` means all of them, and a `range` stands for an array
+    until the request is `listed`. `terms` are tuples of (number of x, flat index), `vectors` what
+    a product multiplies with. `directions` has a row for each direction and a column for each
+    entry selected by `columns`; it takes their place in a sum of second derivatives, and
+    `weights` are its coefficients.
     """
 
     kind: str
@@ -68,12 +70,21 @@ class Request:
     weights: Any = None
     chunk_size: int | None = None
 
+    def listed(self):
+        """The same request, in which ranges of indices are arrays."""
+        columns = self.columns and [(k, _listed(indices)) for k, indices in self.columns]
+        return replace(self, rows=_listed(self.rows), columns=columns)
+
     @property
     def order(self):
         """The highest order of derivative that is asked for."""
         if self.kind == "partials":
             return max(map(len, self.terms), default=0)
         return 1 if self.kind in ("jacobian", "jvp", "vjp") else 2
+
+
+def _listed(indices):
+    return np.asarray(indices) if isinstance(indices, range) else indices
 
 
 def size(x):

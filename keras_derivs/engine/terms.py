@@ -1,5 +1,6 @@
 """Which lower derivatives a set of partial derivatives is built from."""
 
+import heapq
 from collections import Counter
 
 
@@ -21,15 +22,29 @@ def differentiation_plan(terms):
     steps, sources = {}, [[] for _ in range(highest)]
     for order in range(highest, 0, -1):
         waiting = {term for term in terms if len(term) == order}
-        while waiting:
-            serves = Counter(lower for term in sorted(waiting) for lower in _lower(term))
-            source = max(serves, key=lambda lower: (lower in terms, serves[lower]))
+        for source, served in _covers(waiting, terms):
             sources[order - 1].append(source)
-            for term in [term for term in waiting if source in _lower(term)]:
-                steps[term] = (source, _missing(term, source))
-                waiting.remove(term)
+            steps.update((term, (source, _missing(term, source))) for term in served)
         terms |= set(sources[order - 1])
     return steps, sources
+
+
+def _covers(waiting, terms):
+    """Lower terms, and what each serves: those asked for anyway first, then those of the most."""
+    serves = {}
+    for term in sorted(waiting):
+        for lower in sorted(_lower(term)):
+            serves.setdefault(lower, []).append(term)
+    queue = [(lower not in terms, -len(served), lower) for lower, served in serves.items()]
+    heapq.heapify(queue)
+    while waiting:
+        new, count, source = heapq.heappop(queue)
+        served = [term for term in serves[source] if term in waiting]
+        if len(served) == -count:
+            waiting.difference_update(served)
+            yield source, served
+        elif served:  # others have served some of them by now
+            heapq.heappush(queue, (new, -len(served), source))
 
 
 def _lower(term):

@@ -46,6 +46,7 @@ def assemble(request, xs, find):
     """The results of a request; `find` gives the partial derivative for a term, of y's shape."""
     if request.kind == "partials":
         return [find(term) for term in request.terms]
+    request = request.listed()
     blocks = entries(request, xs)
     if request.kind == "hessian":
         return [[_block(request, find, one, two) for two in blocks] for one in blocks]

@@ -7,7 +7,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_derivs import selection
+from keras_derivs import limits, selection
 from keras_derivs.engine import choose
 from keras_derivs.graph import Coordinates, SubGraph
 
@@ -21,6 +21,9 @@ def check_model(model, layer):
             f"type {type(model).__name__}). Put a function into a layer's `call`; between "
             f"symbolic tensors use the lower-case function."
         )
+    depth = 1 + max((getattr(inner, "depth", 0) for inner in model._flatten_layers()), default=0)
+    limits.check(depth, limits.MAX_NESTED, layer, "derivatives of derivatives")
+    return depth
 
 
 def check_strategy(strategy):
@@ -32,15 +35,29 @@ def check_strategy(strategy):
     return strategy
 
 
-def check_count(count, name):
-    """A positive number of things, or `None`."""
+def check_count(count, name, most=limits.MAX_INTEGER):
+    """A positive number of things, at most `most`, or `None`."""
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if count is not None and not (whole and count > 0):
         raise ValueError(
             f"`{name}=` needs a positive integer or None. Received: {count!r}. Leave it out for "
             f"the exact result in the fastest setting."
         )
-    return None if count is None else int(count)
+    if count is None:
+        return None
+    limits.check(count, most, f"{name}=", "of them")
+    return int(count)
+
+
+def check_seed(seed):
+    """The seed of a random generator, or `None` for one that differs each time."""
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if seed is not None and not (whole and -(2**31) <= seed < 2**32):
+        raise ValueError(
+            f"`seed=` needs an integer of 32 bits or None. Received: {limits.shown(seed)}. Leave "
+            f"it out for other numbers in every run."
+        )
+    return None if seed is None else int(seed)
 
 
 def check_flag(flag, name):
@@ -76,6 +93,7 @@ def check_choice(choice, name):
 def check_wrt(wrt):
     """A position or a name, or a list of those; `None` stands for every input."""
     if isinstance(wrt, (list, tuple)):
+        limits.check(len(wrt), limits.MAX_TERMS, "wrt=", "inputs")
         if not wrt:
             raise ValueError(
                 "`wrt=` needs at least one input. Received: an empty list. Leave it out to "
@@ -194,6 +212,45 @@ def check_component(component):
     return tuple(int(index) for index in axes)
 
 
+def check_vectors(vectors):
+    """The constant vectors of a product: an array, or a list of those where shapes differ."""
+    limits.check(limits.size_of(vectors), limits.MAX_NUMBERS, "vectors=", "numbers")
+    try:
+        return _as_array(vectors)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return [_as_array(v) for v in vectors]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`vectors=` needs finite numbers, as an array or a list of arrays. Received: "
+            f"{limits.shown(vectors)}. Call the layer on [x, v] for other vectors."
+        ) from None
+
+
+def _as_array(numbers):
+    array = np.asarray(numbers, "float64")
+    if not np.all(np.isfinite(array)):
+        raise ValueError
+    return array
+
+
+def vectors_config(vectors):
+    """Constant vectors as a config takes them."""
+    if isinstance(vectors, list):
+        return [v.tolist() for v in vectors]
+    return None if vectors is None else vectors.tolist()
+
+
+def check_real(tensor, owner):
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if "float" not in dtype and "int" not in dtype:
+        raise TypeError(
+            f"'{owner}' needs v of real numbers. Received: a tensor of shape "
+            f"{tuple(tensor.shape)} and dtype {dtype}. Convert it to a float dtype."
+        )
+
+
 def rows_or_scalar(shape, component, layer):
     """The chosen component, else every output; a scalar has no output axis."""
     if component is None and not is_scalar(shape):
@@ -222,4 +279,4 @@ def is_scalar(shape):
 def every_entry(shape):
     """All entries of a tensor of this per-sample shape; `None` where an axis is unknown."""
     known = all(isinstance(n, int) for n in shape)
-    return np.arange(math.prod(shape)) if known else None
+    return range(math.prod(shape)) if known else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_derivs import graph, saving
+from keras_derivs import graph, limits, saving
 from keras_derivs.engine import choose, xla
 from keras_derivs.engine.notes import NO_GRADIENT, without_gradient
 from keras_derivs.engine.target import Target
@@ -38,12 +38,12 @@ class DerivativeLayer(keras.layers.Layer):
         training=False,
         **kwargs,
     ):
-        arguments.check_model(model, type(self).__name__)
+        depth = arguments.check_model(model, type(self).__name__)
         kwargs.setdefault("dtype", arguments.float_dtype(model))
         kwargs.setdefault("autocast", arguments.casts(model))
         super().__init__(**kwargs)
         arguments.warn_of_dtypes(model, self.compute_dtype, self.name)
-        self.model = model
+        self.model, self.depth = model, depth
         self.wrt = arguments.check_wrt(wrt)
         self.chosen_output = arguments.check_choice(output, "output")
         self.strategy = arguments.check_strategy(strategy)
@@ -189,7 +189,9 @@ class DerivativeLayer(keras.layers.Layer):
         key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
         if key not in self._plans:
             plan = planning.make(self, inputs, flat, self._latest)
-            self._shapes(plan, plan.y, plan.xs)  # raises where the shapes do not fit
+            shapes = self._shapes(plan, plan.y, plan.xs)  # raises where the shapes do not fit
+            for shape in _flat(shapes):
+                limits.check_result(shape, self.name)
             self._plans[key] = plan
         self._latest = self._plans[key]
         return self._latest

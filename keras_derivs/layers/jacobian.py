@@ -1,4 +1,4 @@
-from keras_derivs import selection
+from keras_derivs import limits, selection
 from keras_derivs.layers.base import DerivativeLayer, register
 
 
@@ -111,7 +111,9 @@ class SubJacobian(DerivativeLayer):
     def from_config(cls, config):
         config = dict(config)
         for name in ("outputs", "inputs"):
-            config[name] = None if config.get(name) is None else tuple(config[name])
+            axes = config.get(name)
+            limits.check(limits.length(axes), limits.MAX_AXES, f"{name}=", "axes")
+            config[name] = tuple(axes) if isinstance(axes, list) else axes
         return super().from_config(config)
 
 

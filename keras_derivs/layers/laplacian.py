@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_derivs import limits
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.layers.operators import operator
@@ -75,11 +76,11 @@ class Laplacian(DerivativeLayer):
         **kwargs,
     ):
         super().__init__(model, wrt, output, **kwargs)
-        self.coefficients, self.directions = as_lists(weights), as_lists(directions)
         self.operator = operator(weights, directions)
-        self.num_samples = arguments.check_count(num_samples, "num_samples")
-        self.seed = seed
-        self.random = None if num_samples is None else keras.random.SeedGenerator(seed)
+        self.coefficients, self.directions = as_lists(weights), as_lists(directions)
+        self.num_samples = arguments.check_count(num_samples, "num_samples", limits.MAX_SAMPLES)
+        self.seed = arguments.check_seed(seed)
+        self.random = None if num_samples is None else keras.random.SeedGenerator(self.seed)
         self.check()
 
     def shapes(self, rows, columns):
@@ -109,7 +110,7 @@ class Laplacian(DerivativeLayer):
         drawn = [
             self._draw(factor, plan.xs[0].dtype)
             for factor in self.operator.factors(num_inputs)
-            if len(factor)
+            if factor.any()
         ]
         return replace(plan.request, directions=ops.concatenate(drawn, axis=0))
 
@@ -135,21 +136,20 @@ class Laplacian(DerivativeLayer):
                 f"have. Received: {expected} for inputs of shape {[tuple(x.shape) for x in xs]}. "
                 f"Give one number for each entry, or choose inputs with `wrt=`."
             )
+        limits.check(sum(counts), limits.MAX_NUMBERS, self.name, "entries of the inputs")
         return sum(counts)
 
     def _signs(self, num_inputs):
         """One for each random direction: of the positive part of the operator, the negative."""
         parts = zip(self.operator.factors(num_inputs), (1.0, -1.0))
-        return np.concatenate([np.full(self.num_samples * bool(len(p)), sign) for p, sign in parts])
+        return np.repeat([sign for part, sign in parts if part.any()], self.num_samples)
 
     def _draw(self, factor, dtype):
         """Random directions v with the mean of vv' equal to P'P (Hutchinson's are signs)."""
         shape = (self.num_samples, len(factor))
         signs = keras.random.randint(shape, 0, 2, seed=self.random)
-        signs = ops.cast(2 * signs - 1, dtype)
-        if self.operator.num_inputs is None:
-            return signs
-        return ops.matmul(signs, ops.convert_to_tensor(factor, dtype))
+        signs, factor = ops.cast(2 * signs - 1, dtype), ops.convert_to_tensor(factor, dtype)
+        return signs * factor if factor.ndim == 1 else ops.matmul(signs, factor)
 
 
 def _every_entry(columns, xs):
@@ -169,5 +169,8 @@ def _weighted_entries(request, weights):
 
 
 def as_lists(values):
-    """Numbers as a config takes them."""
-    return values if values is None else np.asarray(values).tolist()
+    """Numbers as a config takes them; what is none is left for the layer to refuse."""
+    try:
+        return None if values is None else np.asarray(values).tolist()
+    except (TypeError, ValueError):
+        return values

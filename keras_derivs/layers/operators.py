@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_derivs import limits
+
 NEGLIGIBLE = 1e-14  # of the largest eigenvalue: rounding, not a direction
 
 
@@ -22,11 +24,15 @@ class Operator:
         return None if self.weights is None else len(self.weights)
 
     def factors(self, num_inputs):
-        """Matrices (P, N) for which the operator is that of P'P - N'N: for random directions."""
+        """Matrices (P, N) for which the operator is that of P'P - N'N: for random directions.
+
+        Diagonal ones are vectors, the diagonals.
+        """
         weights = np.ones(num_inputs) if self.weights is None else self.weights
-        directions = np.eye(num_inputs) if self.directions is None else self.directions
-        scaled = np.sqrt(np.abs(weights))[:, None] * directions
-        return scaled[weights > 0], scaled[weights < 0]
+        positive, negative = np.sqrt(np.maximum(weights, 0)), np.sqrt(np.maximum(-weights, 0))
+        if self.directions is None:
+            return positive, negative
+        return [part[part > 0, None] * self.directions[part > 0] for part in (positive, negative)]
 
 
 def operator(weights, directions):
@@ -69,18 +75,19 @@ def _check_fit(weights, directions):
 def _numbers(values, name, ndims):
     if values is None:
         return None
+    limits.check(limits.size_of(values), limits.MAX_NUMBERS, f"{name}=", "numbers")
     try:
         values = np.asarray(values, "float64")
     except (TypeError, ValueError):
         raise TypeError(
-            f"`{name}=` needs numbers, as a list or an array. Received: {values!r}. Operators have "
-            f"constant coefficients; multiply the derivatives of `hessian` or `partials` where "
-            f"they vary."
+            f"`{name}=` needs numbers, as a list or an array. Received: {limits.shown(values)}. "
+            f"Operators have constant coefficients; multiply the derivatives of `hessian` or "
+            f"`partials` where they vary."
         ) from None
     if values.ndim not in ndims or not np.all(np.isfinite(values)) or not np.any(values):
         raise ValueError(
             f"`{name}=` needs finite numbers, not all zero, with {' or '.join(map(str, ndims))} "
-            f"axes. Received: shape {values.shape}, {values.tolist()}. Leave it out for the "
-            f"Laplacian."
+            f"axes. Received: {limits.shown(values)}, of shape {values.shape}. Leave it out for "
+            f"the Laplacian."
         )
     return values

@@ -1,9 +1,10 @@
+import bisect
+import itertools
 import math
 import numbers
 from collections import Counter
 
-import numpy as np
-
+from keras_derivs import limits
 from keras_derivs.layers.base import DerivativeLayer, register
 
 MAX_LOWER = 256  # a term of order 8 in as many features; a file must not ask for 2^30
@@ -52,14 +53,22 @@ class Partials(DerivativeLayer):
         self.check()
 
     def terms(self, coordinates, wrt):
-        entries = [entry for at in coordinates for entry in _entries(at, wrt)]
+        sizes = [_num_entries(at) for at in coordinates]
         highest = max((index for term in self.chosen_terms for index in term), default=-1)
-        if highest >= len(entries):
+        if highest >= sum(sizes):
             raise ValueError(
-                f"`terms=` needs features from 0 to {len(entries) - 1}. Received: {highest} for "
-                f"'{self.model.name}'. Count the features of one flattened sample from 0."
+                f"`terms=` needs features from 0 to {sum(sizes) - 1}. Received: "
+                f"{limits.shown(highest)} for '{self.model.name}'. Count the features of one "
+                f"flattened sample from 0."
             )
-        return tuple(tuple(entries[index] for index in term) for term in self.chosen_terms)
+        starts = [0, *itertools.accumulate(sizes)]
+
+        def entry(index):
+            n = bisect.bisect_right(starts, index) - 1
+            at, index = coordinates[n], index - starts[n]
+            return wrt.index(at.position), int(index if at.indices is None else at.indices[index])
+
+        return tuple(tuple(map(entry, term)) for term in self.chosen_terms)
 
     def shapes(self, rows, columns):
         return [rows for _ in self.chosen_terms]
@@ -71,38 +80,48 @@ class Partials(DerivativeLayer):
         return {**super().get_config(), "terms": [list(term) for term in self.chosen_terms]}
 
 
-def _entries(at, wrt):
-    """The entries that a term counts, as (number of x, entry)."""
+def _num_entries(at):
     if None in at.shape:
         raise ValueError(
             f"`Partials` needs inputs whose features can be counted. Received: an input of shape "
             f"{(None, *at.shape)}. Give the unknown axis a length, or use `Jacobian`."
         )
-    indices = np.arange(int(np.prod(at.shape))) if at.indices is None else at.indices
-    return [(wrt.index(at.position), int(index)) for index in indices]
+    return math.prod(at.shape)
 
 
 def _check_terms(terms):
     if not isinstance(terms, (list, tuple)) or not terms:
         raise ValueError(
-            f"`terms=` needs a list of tuples, one for each derivative. Received: {terms!r}. Write "
-            f"[(), (0,), (1, 1)] for the value, the slope by x0 and the curvature by x1."
+            f"`terms=` needs a list of tuples, one for each derivative. Received: "
+            f"{limits.shown(terms)}. Write [(), (0,), (1, 1)] for the value, the slope by x0 and "
+            f"the curvature by x1."
         )
-    return [_check_term(term) for term in terms]
+    unit = "derivatives, with the lower ones that lead to them"
+    limits.check(len(terms), limits.MAX_TERMS, "terms=", unit)
+    terms = [_check_term(term) for term in terms]
+    limits.check(sum(map(_num_lower, terms)), limits.MAX_TERMS, "terms=", unit)
+    return terms
 
 
 def _check_term(term):
     whole = isinstance(term, (list, tuple)) and all(
-        isinstance(index, numbers.Integral) and not isinstance(index, bool) for index in term
+        isinstance(index, numbers.Integral) and not isinstance(index, bool) and index >= 0
+        for index in term[:MAX_LOWER]
     )
-    if not whole or any(index < 0 for index in term):
+    if not whole:
         raise TypeError(
-            f"A term needs to be a tuple of non-negative integers. Received: {term!r}. Write (1,) "
-            f"for the first derivative by feature 1, (1, 1) for the second."
+            f"A term needs to be a tuple of non-negative integers. Received: "
+            f"{limits.shown(term)}. Write (1,) for the first derivative by feature 1, (1, 1) for "
+            f"the second."
         )
-    if math.prod(1 + count for count in Counter(term).values()) > MAX_LOWER:
+    if len(term) > MAX_LOWER or _num_lower(term) > MAX_LOWER:
         raise ValueError(
             f"A term needs at most {MAX_LOWER} derivatives that lead to it. Received: one of "
-            f"order {len(term)} by {len(set(term))} features. Ask for a lower order."
+            f"order {len(term)}, {limits.shown(term)}. Ask for a lower order."
         )
     return tuple(int(index) for index in term)
+
+
+def _num_lower(term):
+    """How many derivatives lead to one, itself counted."""
+    return math.prod(1 + count for count in Counter(term).values())
