@@ -26,13 +26,7 @@ def parse(selection, name):
 
 
 def _parse_axis(axis, name):
-    if isinstance(axis, dict) and set(axis) == {"slice"}:  # from a saved config
-        bounds = axis["slice"]
-        axis = slice(*bounds) if isinstance(bounds, list) and len(bounds) == 3 else axis
-    if isinstance(axis, dict) and set(axis) == {"range"}:
-        bounds = axis["range"]
-        whole = isinstance(bounds, list) and len(bounds) == 3
-        axis = range(*(_parse_index(bound, name) for bound in bounds)) if whole else axis
+    axis = _from_config(axis, name) if isinstance(axis, dict) else axis
     if isinstance(axis, range):
         return axis
     if isinstance(axis, slice):
@@ -41,6 +35,15 @@ def _parse_axis(axis, name):
         check(len(axis), MAX_NUMBERS, f"{name}=", "indices")
         return [_parse_index(index, name) for index in axis]
     return _parse_index(axis, name)
+
+
+def _from_config(axis, name):
+    """A slice or a range, as `serialize` writes them."""
+    kind, bounds = next(iter(axis.items()), (None, None))
+    if kind not in ("slice", "range") or not isinstance(bounds, list) or len(bounds) != 3:
+        return axis
+    axis = _parse_slice(slice(*bounds), name)
+    return axis if kind == "slice" else range(*(_parse_index(bound, name) for bound in bounds))
 
 
 def _parse_slice(axis, name):

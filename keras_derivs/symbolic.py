@@ -4,6 +4,7 @@ import keras
 
 from keras_derivs import graph
 from keras_derivs.between import Between, check_symbolic, snake_case
+from keras_derivs.layers import arguments
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
@@ -74,18 +75,24 @@ def curl(y, x, **options):
 
 
 def jvp(y, x, v, **options):
-    """dy/dx v, of the shape of `y`: see `JVP`. `v` has the shape of `x`."""
-    return _derive(JVP, y, x, v, **options)
+    """dy/dx v, of the shape of `y`: see `JVP`.
+
+    `v` has the shape of `x`; numbers, of the shape of one sample, stand for every row.
+    """
+    return _product(JVP, y, x, v, **options)
 
 
 def vjp(y, x, v, **options):
-    """v dy/dx, of the shape of `x`: see `VJP`. `v` has the shape of `y`."""
-    return _derive(VJP, y, x, v, **options)
+    """v dy/dx, of the shape of `x`: see `VJP`.
+
+    `v` has the shape of `y`; numbers, of the shape of one sample, stand for every row.
+    """
+    return _product(VJP, y, x, v, **options)
 
 
 def hvp(y, x, v, component=None, **options):
-    """d2y/dx2 v, of the shape of `x`: see `HVP`. `v` has the shape of `x`."""
-    return _derive(HVP, y, x, v, component=component, **options)
+    """d2y/dx2 v, of the shape of `x`: see `HVP`. `v` as for `jvp`."""
+    return _product(HVP, y, x, v, component=component, **options)
 
 
 def partials(y, *terms, **options):
@@ -140,6 +147,14 @@ def _check_terms(terms):
                     f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], or use "
                     f"`gradient` or `jacobian`."
                 )
+
+
+def _product(layer, y, x, v, **options):
+    """With symbolic vectors, or with constant ones."""
+    if any(map(keras.backend.is_keras_tensor, keras.tree.flatten(v))):
+        return _derive(layer, y, x, v, **options)
+    vectors = arguments.vectors_config(arguments.check_vectors(v))
+    return _derive(layer, y, x, vectors=vectors, **options)
 
 
 def _derive(layer, y, x, v=(), name=None, **options):

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_derivs.engine import passes
-from keras_derivs.engine.target import size
+from keras_derivs.engine.target import scatter, size
 from keras_derivs.engine.terms import differentiation_plan, sort_term
 
 
@@ -101,7 +101,7 @@ def _moves(target, request):
         columns = _columns(target, k, columns)
         part = tf.cast(request.directions[:, start : start + len(columns)], x.dtype)
         start += len(columns)
-        moves[k] += tf.matmul(part, tf.one_hot(columns, size(x), dtype=x.dtype))
+        moves[k] += scatter(part, columns, size(x))
     return moves
 
 

@@ -96,3 +96,28 @@ def size(x):
 def flatten(x):
     """`x` with all axes but the batch in one."""
     return ops.reshape(x, (-1, size(x)))
+
+
+def scatter(v, indices, entries):
+    """The columns of `v` at their `indices` among as many `entries`, zero elsewhere.
+
+    By a gather, so that no matrix of `entries` squared is made; repeated indices add up.
+    """
+    indices = np.asarray(indices)
+    if np.array_equal(indices, np.arange(entries)):
+        return v
+    parts = [_gathered(v, indices, group, entries) for group in _apart(indices)]
+    return sum(parts[1:], start=parts[0])
+
+
+def _gathered(v, indices, group, entries):
+    source, there = np.zeros(entries, "int32"), np.zeros(entries, bool)
+    source[indices[group]], there[indices[group]] = group, True
+    return ops.where(there, ops.take(v, source, axis=-1), ops.zeros((), v.dtype))
+
+
+def _apart(indices):
+    """Groups of positions in `indices`, in each of which no index is repeated."""
+    order = np.argsort(indices, kind="stable")
+    occurrence = np.arange(len(order)) - np.searchsorted(indices[order], indices[order])
+    return [np.sort(order[occurrence == n]) for n in range(occurrence.max(initial=0) + 1)]

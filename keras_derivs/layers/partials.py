@@ -110,13 +110,13 @@ def _check_term(term):
     )
     if not whole:
         raise TypeError(
-            f"A term needs to be a tuple of non-negative integers. Received: "
+            f"`terms=` needs a tuple of non-negative integers for each. Received: "
             f"{limits.shown(term)}. Write (1,) for the first derivative by feature 1, (1, 1) for "
             f"the second."
         )
     if len(term) > MAX_LOWER or _num_lower(term) > MAX_LOWER:
         raise ValueError(
-            f"A term needs at most {MAX_LOWER} derivatives that lead to it. Received: one of "
+            f"`terms=` needs at most {MAX_LOWER} derivatives that lead to each. Received: one of "
             f"order {len(term)}, {limits.shown(term)}. Ask for a lower order."
         )
     return tuple(int(index) for index in term)

@@ -4,49 +4,99 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine.target import flatten
+from keras_derivs.engine.target import flatten, scatter, size
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import DerivativeLayer, register
 
 
 class Product(DerivativeLayer):
-    """Abstract: a derivative times a vector, called on `[x, v]`."""
+    """Abstract: a derivative times a vector, called on `[x, v]`, or on x with `vectors=`.
+
+    A subclass says what the vectors stand beside (`beside`) and how they enter the request
+    (`with_products`).
+    """
+
+    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.vectors = None if vectors is None else arguments.check_vectors(vectors)
+
+    def check(self):
+        super().check()
+        if self.plan is not None and self.vectors is not None:
+            self._pairs(self.plan, [])
+
+    def compute_output_spec(self, inputs, mask=None):
+        spec = super().compute_output_spec(inputs, mask)
+        self._pairs(self.plan, self.split(inputs)[1])
+        return spec
+
+    def rows(self, shape):
+        return None, tuple(shape)  # a product does not tell them apart
 
     def split(self, inputs):
+        if self.vectors is not None:
+            return inputs, []
         if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
             raise ValueError(
                 f"'{self.name}' needs to be called on [x, v], a point and a vector. Received: "
                 f"{type(inputs).__name__} of {len(keras.tree.flatten(inputs))} tensors. Put the "
-                f"model's inputs first and the vector second."
+                f"model's inputs first and the vector second, or give `vectors=` at construction."
             )
         return inputs[0], keras.tree.flatten(inputs[1])
 
-    def check_vectors(self, vectors, shapes, of):
-        """One vector for each tensor it stands beside, of the same shape and dtype."""
-        found = [tuple(v.shape) for v in vectors]
-        fits = len(found) == len(shapes) and all(
-            len(v) == len(shape) and all(None in (m, n) or m == n for m, n in zip(v, shape))
-            for v, shape in zip(found, shapes)
-        )
-        if not fits:
+    def with_vectors(self, plan, target, vectors):
+        batch = ops.shape(target.xs[0])[0]
+        pairs = self._pairs(plan, vectors, target.xs[0].shape[0])
+        tensors = [_for_every_row(v, shape, dtype, batch) for v, (shape, dtype) in pairs]
+        return replace(plan.request, vectors=self.with_products(plan, target, tensors))
+
+    def get_config(self):
+        return {**super().get_config(), "vectors": arguments.vectors_config(self.vectors)}
+
+    def _pairs(self, plan, vectors, batch=None):
+        """Each vector with the (shape per sample, dtype) of what it stands beside."""
+        of, specs = self.beside(plan)
+        if self.vectors is not None:
+            vectors = [self.vectors] if len(specs) == 1 else list(self.vectors)
+        shapes, found = [shape for shape, _ in specs], [tuple(v.shape) for v in vectors]
+        rows = [(batch, *shape) for shape in shapes]
+        if len(found) != len(shapes) or not all(map(_fits, found, rows)):
             raise ValueError(
-                f"'{self.name}' needs v of the shape of {of}, {shapes}. Received: {found}. Give v "
-                f"the shape of what it multiplies."
+                f"'{self.name}' needs v of the shape of {of}, {rows}, or of one sample, {shapes}, "
+                f"for every row. Received: {found}. Give v the shape of what it multiplies."
             )
+        for v in vectors:
+            arguments.check_real(v, self.name)
+        return list(zip(vectors, specs))
+
+
+def _fits(v, rows):
+    """Whether a vector of shape `v` is one for each of the rows, or one for all."""
+    given = (None, *v) if len(v) == len(rows) - 1 else (None, *v[1:]) if v[:1] == (1,) else v
+    return len(given) == len(rows) and all(None in (m, n) or m == n for m, n in zip(given, rows))
+
+
+def _for_every_row(v, shape, dtype, batch):
+    """A vector as one for each row, in the dtype of what it stands beside."""
+    v = ops.cast(ops.convert_to_tensor(v) if isinstance(v, np.ndarray) else v, dtype)
+    if len(v.shape) > len(shape) and v.shape[0] != 1:
+        return v
+    return ops.broadcast_to(v, (batch, *ops.shape(v)[len(v.shape) - len(shape) :]))
 
 
 class _Tangent(Product):
     """Abstract: v has the shape of x."""
 
-    def with_vectors(self, plan, target, vectors):
-        shapes = [(None, *at.shape) for at in plan.coordinates]
-        self.check_vectors(vectors, shapes, "x")
+    def beside(self, plan):
+        dtypes = dict(zip(plan.wrt, (x.dtype for x in plan.xs)))
+        return "x", [(at.shape, dtypes[at.position]) for at in plan.coordinates]
+
+    def with_products(self, plan, target, vectors):
         tangents = [0.0] * len(plan.wrt)
         for at, v in zip(plan.coordinates, vectors):
             k = plan.wrt.index(at.position)
-            v = ops.cast(v, target.xs[k].dtype)
             tangents[k] = tangents[k] + _embed(v, at, target.xs[k])
-        return replace(plan.request, vectors=tuple(tangents))
+        return tuple(tangents)
 
 
 class _Cotangent(Product):
@@ -61,12 +111,10 @@ class _Cotangent(Product):
 
 
 def _embed(v, at, x):
-    """A vector of the shape of a slice of `x` as one of the shape of `x`."""
+    """A vector of the shape of a slice of `x` as one of the shape of `x`: zero elsewhere."""
     if at.indices is None:
         return v
-    places = np.zeros((len(at.indices), int(np.prod(x.shape[1:]))))
-    places[np.arange(len(at.indices)), at.indices] = 1
-    return ops.reshape(ops.matmul(flatten(v), ops.cast(places, v.dtype)), ops.shape(x))
+    return ops.reshape(scatter(flatten(v), at.indices, size(x)), ops.shape(x))
 
 
 @register
@@ -80,10 +128,12 @@ class JVP(_Tangent):
         wrt: Name or position of the input that `v` stands beside, or a list of those. Every
             input by default.
         output: Name or position of the output, for a model with several.
+        vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         **kwargs: As for `Gradient`.
 
     Input shape:
-        `[x, v]`: the model's inputs, and a tensor (or a list) of the shape of the inputs `wrt`.
+        `[x, v]`: the model's inputs, and a tensor (or a list) of the shape of the inputs `wrt`,
+        or of one sample of them, for every row. With `vectors=`, the model's inputs alone.
 
     Output shape:
         That of the output.
@@ -101,8 +151,8 @@ class JVP(_Tangent):
 
     kind = "jvp"
 
-    def __init__(self, model, wrt=None, output=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
+    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
+        super().__init__(model, wrt, output, vectors, **kwargs)
         self.check()
 
     def shapes(self, rows, columns):
@@ -123,10 +173,12 @@ class VJP(_Cotangent):
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
+        vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         **kwargs: As for `Gradient`.
 
     Input shape:
-        `[x, v]`: the model's inputs, and a tensor of the shape of the output.
+        `[x, v]`: the model's inputs, and a tensor of the shape of the output, or of one sample of
+        it, for every row. With `vectors=`, the model's inputs alone.
 
     Output shape:
         That of the input; for several inputs a list or dict of those.
@@ -144,13 +196,15 @@ class VJP(_Cotangent):
 
     kind = "vjp"
 
-    def __init__(self, model, wrt=None, output=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
+    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
+        super().__init__(model, wrt, output, vectors, **kwargs)
         self.check()
 
-    def with_vectors(self, plan, target, vectors):
-        self.check_vectors(vectors, [tuple(plan.y.shape)], "the output")
-        return replace(plan.request, vectors=(ops.cast(vectors[0], plan.y.dtype),))
+    def beside(self, plan):
+        return "the output", [(tuple(plan.y.shape[1:]), plan.y.dtype)]
+
+    def with_products(self, plan, target, vectors):
+        return tuple(vectors)
 
     def shapes(self, rows, columns):
         return list(columns)
@@ -169,10 +223,12 @@ class HVP(_Cotangent, _Tangent):
         output: Name or position of the output, for a model with several.
         component: The entry of a vector output to differentiate: an int, or a tuple with one
             int for each axis.
+        vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         **kwargs: As for `Gradient`.
 
     Input shape:
-        `[x, v]`: the model's inputs, and a tensor (or a list) of the shape of the inputs `wrt`.
+        `[x, v]`: the model's inputs, and a tensor (or a list) of the shape of the inputs `wrt`,
+        or of one sample of them, for every row. With `vectors=`, the model's inputs alone.
 
     Output shape:
         That of the input; for several inputs a list or dict of those.
@@ -190,8 +246,8 @@ class HVP(_Cotangent, _Tangent):
 
     kind = "hvp"
 
-    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
+    def __init__(self, model, wrt=None, output=None, component=None, vectors=None, **kwargs):
+        super().__init__(model, wrt, output, vectors, **kwargs)
         self.component = arguments.check_component(component)
         self.check()
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine import exact, together
-from keras_derivs.engine.target import Target, size
+from keras_derivs.engine.target import Target, scatter, size
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
 from keras_derivs.engine.taylor.propagate import apply_output
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
@@ -215,12 +215,11 @@ def _moves(target, selected, directions, chunk):
 
 def _at_columns(part, columns, entries):
     """Spread (D, columns) to (D, entries): zero where nothing is selected."""
-    if np.array_equal(columns, np.arange(entries)):
-        return part
-    places = np.eye(entries)[np.asarray(columns)]
-    if isinstance(part, np.ndarray):
-        return part @ places
-    return ops.matmul(part, ops.convert_to_tensor(places, part.dtype))
+    if not isinstance(part, np.ndarray):
+        return scatter(part, columns, entries)
+    placed = np.zeros((len(part), entries))
+    np.add.at(placed, (slice(None), np.asarray(columns)), part)
+    return placed
 
 
 def _collapsed(target, moves, weights):
@@ -257,7 +256,10 @@ def one_hot(x, columns):
 
 def _places(x, columns):
     """A row for each column: one at its place among the entries of x, zero elsewhere."""
-    return np.eye(len(_all_columns(x, None)))[np.asarray(_all_columns(x, columns))]
+    columns = np.asarray(_all_columns(x, columns))
+    places = np.zeros((len(columns), size(x)))
+    places[np.arange(len(columns)), columns] = 1
+    return places
 
 
 def _chunks(directions, chunk_size):
