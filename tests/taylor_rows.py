@@ -116,6 +116,11 @@ ROWS = {
     "power, negative": row(lambda x: x**-2.0, domain=POSITIVE),
     "power, real": row(lambda x: x**1.5, domain=POSITIVE),
     "power, tensor": row(lambda x: ops.power(x, fixed(4)), domain=POSITIVE),
+    "power, negative number": row(lambda x: x**-0.5, domain=POSITIVE),
+    "power, negative base": row(lambda x: ops.power(x, np.arange(4.0)) + x**-3),
+    "power, broadcast": row(
+        lambda x: ops.power(x[:, :1], fixed(4)) + ops.power(x, x[:, :1]), domain=POSITIVE
+    ),
     "power, both": row(lambda x: ops.power(x, x) + ops.power(2.0, x), domain=POSITIVE),
     "maximum": row(lambda x: ops.maximum(x * x, ops.exp(x)) + ops.maximum(x, 0.5)),
     "minimum": row(lambda x: ops.minimum(x * x, ops.exp(x)) + ops.minimum(0.5, x)),
@@ -140,6 +145,7 @@ ROWS = {
     "sort": row(lambda x: ops.sort(x * x)),
     "cumprod": row(lambda x: ops.cumprod(x, axis=1), (3, 2)),
     "ptp": row(lambda x: ops.ptp(x * x, axis=-1)),
+    "hypot, number": row(lambda x: ops.hypot(x, 1.5) + ops.hypot(fixed((3, 4)), x[:, :1])),
     "hypot": row(lambda x: ops.hypot(x, ops.exp(x))),
     "logaddexp": row(lambda x: ops.logaddexp(x, ops.sin(x)) + ops.logaddexp(0.3, x)),
     "logaddexp2": row(lambda x: ops.logaddexp2(x, ops.sin(x))),
@@ -233,6 +239,15 @@ ROWS = {
     "resizing": layer(lambda: layers.Resizing(4, 4, "nearest"), (2, 2, 1)),
     "center crop": layer(lambda: layers.CenterCrop(2, 1), (3, 2, 1)),
     "resize": row(lambda x: ops.image.resize(x, (4, 4), "nearest"), (2, 2, 1)),
+    "resizing, padded": layer(
+        lambda: layers.Resizing(4, 4, "nearest", pad_to_aspect_ratio=True, fill_value=5.0), (2, 4, 1)
+    ),
+    "resizing, cropped": layer(
+        lambda: layers.Resizing(4, 4, "nearest", crop_to_aspect_ratio=True), (2, 4, 1)
+    ),
+    "resize, padded": row(
+        lambda x: ops.image.resize(x, (6, 3), "nearest", pad_to_aspect_ratio=True, fill_value=-2.0), (2, 4, 1)
+    ),
     "flatten": layer(layers.Flatten, (3, 2)),
     "reshape layer": layer(lambda: layers.Reshape((2, 3)), (6,)),
     "permute": layer(lambda: layers.Permute((2, 1)), (3, 2)),

@@ -13,6 +13,9 @@ import math
 from collections import Counter
 
 from keras import ops
+from keras.src.ops import numpy as knp
+
+from keras_derivs.engine.taylor.shapes import deepen, fit, rank
 
 
 def closure(terms):
@@ -139,9 +142,12 @@ class Polynomial:
 
     def __add__(self, other):
         if not isinstance(other, Polynomial):
-            return self.with_value(self.value + other)
-        terms = [term for term in self.space.monomials if term in self.table or term in other.table]
-        return self.like({t: total([self.table.get(t), other.table.get(t)]) for t in terms})
+            return fit(self, self.value + other)
+        value = self.value + other.value
+        first, second = fit(self, value).table, fit(other, value).table
+        terms = [term for term in self.space.monomials if term in first or term in second]
+        rest = {t: total([first.get(t), second.get(t)]) for t in terms if t}
+        return self.like({(): value, **rest})
 
     def __sub__(self, other):
         return self + -other
@@ -150,13 +156,34 @@ class Polynomial:
         if other is self:
             return square(self)
         if isinstance(other, Polynomial):
-            return multiply(self, other)
-        return self.each(lambda c: c * other)
+            return multiply(deepen(self, other.ndim), deepen(other, self.ndim))
+        return deepen(self, rank(other)).each(lambda c: c * other)
 
     __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other):
         return -self + other
+
+    def __truediv__(self, other):
+        if not isinstance(other, Polynomial):
+            return deepen(self, rank(other)).each(lambda c: c / other)
+        return self * other._by_rule("Reciprocal")
+
+    def __rtruediv__(self, other):
+        return self._by_rule("Reciprocal") * other
+
+    def __pow__(self, other):
+        return self._by_rule("Power", other)
+
+    def __rpow__(self, other):
+        return self._by_rule("Power", other, swapped=True)
+
+    def _by_rule(self, name, *others, swapped=False):
+        """What the rule of an operation of Keras gives; the rules are written with this class."""
+        from keras_derivs.engine.taylor.propagate import apply
+
+        operation = getattr(knp, name)(name=name.lower())
+        return apply(operation, *((*others, self) if swapped else (self, *others)))
 
 
 def multiply(a, b, function=lambda x, y: x * y):

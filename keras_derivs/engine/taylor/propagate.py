@@ -61,6 +61,9 @@ def _check_arguments(operation, args, kwargs):
     leaves = keras.tree.flatten((args, kwargs))
     if any(keras.backend.is_keras_tensor(x) for x in leaves):
         raise unsupported(operation, "is called on a symbolic tensor from outside of the model")
+    options = [] if isinstance(operation, keras.layers.Layer) else list(vars(operation).values())
+    if any(keras.backend.is_keras_tensor(x) for x in keras.tree.flatten(options)):
+        raise unsupported(operation, "has an option that depends on the input")
     if len({id(x.space) for x in leaves if isinstance(x, Polynomial)}) > 1:
         raise unsupported(operation, "mixes tensors of two passes through a model")
 

@@ -11,10 +11,11 @@ from keras.src.ops import nn
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, square
-from keras_derivs.engine.taylor.rules import taylor_rule
+from keras_derivs.engine.taylor.polynomial import square
+from keras_derivs.engine.taylor.rules import taylor_rule, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.series import (
+    cbrt,
     erf,
     exp,
     integrate,
@@ -29,7 +30,7 @@ from keras_derivs.engine.taylor.series import (
     sqrt,
     tanh,
 )  # fmt: skip
-from keras_derivs.engine.taylor.shapes import is_plain
+from keras_derivs.engine.taylor.shapes import fit, is_plain
 
 LOG2, LOG10 = math.log(2), math.log(10)
 ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))  # as TensorFlow has it, in float64 too
@@ -56,8 +57,6 @@ FUNCTIONS = {
     knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
     knp.Log2: lambda z: log(z) * (1 / LOG2),
     knp.Log10: lambda z: log(z) * (1 / LOG10),
-    knp.Sqrt: sqrt,
-    knp.Cbrt: lambda z: power(z, 1 / 3, ops.cbrt(z.value)),
     knp.Square: square,
     knp.Reciprocal: reciprocal,
     knp.Sin: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[0],
@@ -66,12 +65,14 @@ FUNCTIONS = {
     knp.Sinh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[0],
     knp.Cosh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[1],
     knp.Tanh: tanh,
-    knp.Arcsin: lambda z: integrate(z, ops.arcsin(z.value), rsqrt(1 - square(z))),
-    knp.Arccos: lambda z: integrate(z, ops.arccos(z.value), -rsqrt(1 - square(z))),
+    knp.Arcsin: lambda z: integrate(z, ops.arcsin(z.value), rsqrt(1 - z) * rsqrt(1 + z)),
+    knp.Arccos: lambda z: integrate(z, ops.arccos(z.value), -(rsqrt(1 - z) * rsqrt(1 + z))),
     knp.Arctan: lambda z: integrate(z, ops.arctan(z.value), reciprocal(square(z) + 1)),
-    knp.Arcsinh: lambda z: integrate(z, ops.arcsinh(z.value), rsqrt(square(z) + 1)),
+    knp.Arcsinh: lambda z: integrate(z, ops.arcsinh(z.value), _rsqrt_of_square(z)),
     knp.Arccosh: lambda z: integrate(z, ops.arccosh(z.value), rsqrt(z - 1) * rsqrt(z + 1)),
-    knp.Arctanh: lambda z: integrate(z, ops.arctanh(z.value), reciprocal(1 - square(z))),
+    knp.Arctanh: lambda z: integrate(
+        z, ops.arctanh(z.value), reciprocal(1 - z) * reciprocal(1 + z)
+    ),
     kmath.Rsqrt: rsqrt,
     kmath.Erf: erf,
     kmath.Erfc: lambda z: -erf(z).with_value(-ops.erfc(z.value)),
@@ -79,24 +80,36 @@ FUNCTIONS = {
     nn.LogSigmoid: lambda z: integrate(z, ops.log_sigmoid(z.value), sigmoid(-z)),
     nn.Softplus: softplus,
     nn.Silu: lambda z: z * sigmoid(z),
-    nn.TanhShrink: lambda z: z - tanh(z),
+    nn.TanhShrink: lambda z: integrate(z, ops.tanh_shrink(z.value), square(tanh(z))),
     activations.Mish: lambda z: z * tanh(softplus(z)),
 }
 
 
 for _cls, _function in FUNCTIONS.items():
     smooth(_cls)(lambda z, operation, function=_function: function(z))
+taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
+taylor_rule(knp.Cbrt)(lambda operation, x: cbrt(x))
+
+
+def _rsqrt_of_square(z):
+    """1 / sqrt(z^2 + 1), computed in units of |z| where that is large."""
+    unit = ops.maximum(ops.abs(z.value), 1.0)
+    return rsqrt(square(z * (1 / unit)) + 1 / unit / unit) * (1 / unit)
 
 
 @smooth(nn.Softsign)
 def softsign(z, operation):
-    """z / (1 + |z|), where |z| = sign(z) z has the derivative sign(z)."""
-    return z * reciprocal(z * ops.sign(z.value) + 1)
+    """z / (1 + |z|), of the slope 1 / (1 + |z|)^2, where |z| has the slope sign(z)."""
+    return integrate(z, ops.softsign(z.value), square(reciprocal(z * ops.sign(z.value) + 1)))
 
 
 @smooth(nn.Squareplus)
 def squareplus(z, operation):
-    return (z + sqrt(square(z) + operation.b)) * 0.5
+    """(z + sqrt(z^2 + b)) / 2; the sum cancels where z is negative, b / (sqrt(z^2 + b) - z) not."""
+    root = sqrt(square(z) + operation.b)
+    below = reciprocal(root - z) * operation.b
+    table = {t: ops.where(z.value < 0, below.table[t], c) for t, c in (z + root).table.items()}
+    return z.like(table) * 0.5
 
 
 @smooth(nn.Gelu)
@@ -104,7 +117,10 @@ def gelu(z, operation):
     if operation.approximate:
         inner = z + square(z) * z * float(np.float32(0.044715))
         return z * (tanh(inner * math.sqrt(2 / math.pi)) + 1) * 0.5
-    return z * (erf(z * ROOT_OF_HALF) + 1) * 0.5
+    x = z * ROOT_OF_HALF
+    below = ops.erfc(-x.value)  # 1 + erf(x), of which little is left far below zero
+    y = z * (erf(x).with_value(below)) * 0.5
+    return y.with_value(ops.gelu(z.value, approximate=False))
 
 
 @taylor_rule(knp.Power)
@@ -112,21 +128,18 @@ def power_rule(operation, base, exponent):
     """An integer power is a product: it has all derivatives at 0 too."""
     if is_plain(exponent) and _is_number(exponent):
         exponent = float(exponent)
-        if exponent == int(exponent):
-            raised = lambda z: series.integer_power(z, int(exponent))  # noqa: E731
-        else:
-            raised = lambda z: power(z, exponent, ops.power(z.value, exponent))  # noqa: E731
-        return series.compose(raised, base)
-    base, exponent = align(base, exponent)
-    if is_plain(exponent):
-        exponent = ops.convert_to_tensor(exponent, base.dtype)
+        if exponent == int(exponent) and exponent >= 0:
+            return series.compose(lambda z: series.integer_power(z, int(exponent)), base)
         return power(base, exponent, ops.power(base.value, exponent))
-    logarithm = (
-        series.compose(log, base)
-        if isinstance(base, Polynomial)
-        else ops.log(ops.convert_to_tensor(base, exponent.dtype))
+    base, exponent = align(base, exponent)
+    like = exponent if is_plain(base) else base
+    base, exponent = (
+        ops.convert_to_tensor(x, like.dtype) if is_plain(x) else x for x in (base, exponent)
     )
-    return series.compose(exp, exponent * logarithm)
+    value = ops.power(*values([base, exponent]))
+    if is_plain(exponent):
+        return fit(power(fit(base, value).with_value(base.value), exponent, value), value)
+    return fit(series.general_power(base, exponent), value)
 
 
 def _is_number(x):

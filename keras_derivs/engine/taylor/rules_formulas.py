@@ -8,11 +8,12 @@ import numpy as np
 from keras import ops
 from keras.src.ops import numpy as knp
 
-from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.polynomial import Polynomial, square
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align, quotient
 from keras_derivs.engine.taylor.rules_reductions import times
+from keras_derivs.engine.taylor.series import norm
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 
 LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
@@ -32,20 +33,29 @@ def formula(*classes):
     return register
 
 
-@formula(knp.Hypot)
+@taylor_rule(knp.Hypot)
 def hypot(operation, a, b):
-    return ops.sqrt(ops.square(a) + ops.square(b))
+    """A norm, computed in units of the larger argument."""
+    a, b = (_lifted(x, [a, b]) for x in align(a, b))
+    value = operation.call(a.value, b.value)
+    unit = ops.maximum(ops.abs(a.value), ops.abs(b.value))
+    unit = ops.stop_gradient(ops.where(unit > 0, unit, ops.ones_like(unit)))
+    size = norm(square(a * (1 / unit)) + square(b * (1 / unit))) * unit
+    return fit(size, value)
 
 
 @formula(knp.Logaddexp)
 def logaddexp(operation, a, b):
+    """max(a, b) + softplus(-|a - b|)"""
     a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)  # numbers in single precision
-    return a + ops.softplus(b - a)
+    larger = ops.greater_equal(a, b)
+    return ops.where(larger, a, b) + ops.softplus(ops.where(larger, b - a, a - b))
 
 
 @formula(knp.Logaddexp2)
 def logaddexp2(operation, a, b):
-    return a + ops.softplus((b - a) * LOG2) / LOG2
+    larger = ops.greater_equal(a, b)
+    return ops.where(larger, a, b) + ops.softplus(ops.where(larger, b - a, a - b) * LOG2) / LOG2
 
 
 @formula(knp.Ptp)
@@ -80,9 +90,13 @@ def _contracted(axes, rank):
     return [[n] if isinstance(n, int) else n for n in axes]
 
 
-@formula(knp.Select)
+@taylor_rule(knp.Select)
 def select(operation, conditions, choices, default=0):
-    """The choice of the first condition that holds."""
+    """The choice of the first condition that holds, whatever the others are."""
+    return call(_first, conditions, choices, default)
+
+
+def _first(conditions, choices, default):
     result = default
     for condition, choice in reversed(list(zip(conditions, choices))):
         result = ops.where(condition, choice, result)

@@ -109,10 +109,9 @@ linear([knp.Deg2rad, knp.Rad2deg, knp.Fliplr], always)
 linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv], always)
 linear([nn.AveragePool, nn.AdaptiveAveragePool, nn.DepthToSpace, nn.SpaceToDepth], always)
 linear([nn.Unfold, image.ExtractPatches], lambda operation, x: x.ndim == 4)
-linear([image.Resize], lambda operation, x: x.ndim == 4)
 linear([kmath.FFT, kmath.RFFT, kmath.IRFFT, kmath.STFT, kmath.ISTFT], _leaves_axes(1))
 linear([kmath.FFT2, kmath.IFFT2], _leaves_axes(2))
-linear([layers.Resizing, layers.CenterCrop], lambda layer, x, *arguments: x.ndim == 4)
+linear([layers.CenterCrop], lambda layer, x, *arguments: x.ndim == 4)
 linear([layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector], always)
 linear([layers.Cropping1D, layers.Cropping2D, layers.Cropping3D], always)
 linear([layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D], always)
@@ -152,6 +151,16 @@ def pad(operation, x, constant_values=None):
     if constant_values is None:
         return padded
     return padded.with_value(operation.call(x.value, constant_values=constant_values))
+
+
+@taylor_rule(image.Resize, layers.Resizing)
+def resize(operation, x, **kwargs):
+    """Linear, but for the constant that pads the image to its new aspect ratio."""
+    resized = apply_linear(operation, x, kwargs=kwargs, keeps_batch=x.ndim == 4)
+    if not operation.pad_to_aspect_ratio:
+        return resized
+    border = operation.call(ops.zeros_like(x.value), **kwargs)
+    return resized.each(lambda c: c - border).with_value(resized.value)
 
 
 @taylor_rule(nn.ConvTranspose)

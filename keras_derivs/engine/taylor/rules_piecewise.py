@@ -1,4 +1,19 @@
-"""Rules of functions in pieces: what holds on each side of a kink; at a kink, one side."""
+"""Rules of functions in pieces: what holds on each side of a kink, and at the kink itself.
+
+The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
+
+| at | the derivatives are those of |
+|---|---|
+| 0 of `absolute`, `sign`, norms, `hypot`, `std` | a constant: 0 |
+| 0 of `relu`, `leaky_relu`, the threshold of `threshold`, `ReLU` | the lower side |
+| 0 of `elu`, `celu`, `selu` | the upper side |
+| the bounds of `clip`, `hard_tanh` | the inside |
+| the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, | |
+| `sparse_sigmoid`, `hard_shrink`, `soft_shrink` | the outside |
+| ties of `maximum`, `minimum`, `max`, `min` | the mean of those that tie |
+| ties of maximum pooling and of `sort` | the first of those that tie |
+| steps of `round`, `floor`, `ceil`, `trunc` and of comparisons | a constant: 0 |
+"""
 
 import numpy as np
 from keras import ops
@@ -40,7 +55,7 @@ SLOPES = {
     nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, _single(operation.negative_slope), x),
     nn.HardSigmoid: lambda operation, x: pick(_inside(x, -3, 3), 1 / 6, 0.0, x),
     nn.SparseSigmoid: lambda operation, x: pick(_inside(x, -1, 1), 0.5, 0.0, x),
-    nn.HardTanh: lambda operation, x: _inside(x, -1, 1),
+    nn.HardTanh: lambda operation, x: ops.logical_and(x >= -1, x <= 1),
     nn.HardShrink: lambda operation, x: ops.abs(x) > operation.threshold,
     nn.SoftShrink: lambda operation, x: ops.abs(x) > operation.threshold,
     nn.Threshold: lambda operation, x: x > operation.threshold,
@@ -91,16 +106,28 @@ def where(operation, condition, a, b):
 
 @taylor_rule(knp.Maximum, knp.Fmax)
 def maximum(operation, a, b):
-    a, b = align(a, b)
-    first, second = values([a, b])
-    return select(first >= second, a, b, operation.call(first, second))
+    return _extreme(operation, ops.greater, a, b)
 
 
 @taylor_rule(knp.Minimum, knp.Fmin)
 def minimum(operation, a, b):
+    return _extreme(operation, ops.less, a, b)
+
+
+def _extreme(operation, wins, a, b):
+    """The argument that wins; where none does, the mean of both. A NaN never wins."""
     a, b = align(a, b)
     first, second = values([a, b])
-    return select(first <= second, a, b, operation.call(first, second))
+    value = operation.call(first, second)
+    first_wins = ops.logical_or(wins(first, second), second != second)
+    tie, half = ops.equal(first, second), value * 0.5
+    mean = _sum_of_halves(a, b, half)
+    return select(first_wins, a, select(tie, mean, b, value), value)
+
+
+def _sum_of_halves(a, b, value):
+    parts = [x * 0.5 for x in (a, b) if isinstance(x, Polynomial)]
+    return fit(sum(parts[1:], start=parts[0]), value)
 
 
 def bent(*classes):

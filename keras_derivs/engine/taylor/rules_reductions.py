@@ -84,7 +84,7 @@ def variance(operation, x):
 
 @taylor_rule(knp.Std)
 def standard_deviation(operation, x):
-    return of(series.sqrt, moments(x, operation.axis, operation.keepdims)[1])
+    return series.norm(moments(x, operation.axis, operation.keepdims)[1])
 
 
 @taylor_rule(nn.Moments)
@@ -121,11 +121,11 @@ def normalize(operation, x):
     """x / |x|; where |x| is below epsilon, x / epsilon."""
     epsilon = keras.backend.epsilon() if operation.epsilon is None else operation.epsilon
     size = norm_of(operation, x, operation.order, operation.axis, keepdims=True)
-    factor = of(series.reciprocal, size)
-    small = ops.cast(size.value >= epsilon, x.dtype)
-    return times(
-        x, factor.each(lambda c: c * small).with_value(1 / ops.maximum(size.value, epsilon))
-    )
+    large = size.value >= epsilon
+    floored = ops.where(large, size.value, ops.full_like(size.value, epsilon))
+    factor = of(series.reciprocal, size.with_value(floored))
+    kept = factor.each(lambda c: ops.where(large, c, ops.zeros_like(c)))
+    return times(x, kept.with_value(factor.value))
 
 
 @taylor_rule(linalg.Norm)
@@ -139,7 +139,7 @@ def norm(operation, x):
 
 def norm_of(operation, x, order, axis, keepdims):
     if order == 2:
-        return of(series.sqrt, reduce(ops.sum, square(x), axis, keepdims))
+        return series.norm(reduce(ops.sum, square(x), axis, keepdims))
     if order == 1:
         sign = ops.sign(x.value)
         return reduce(ops.sum, x.each(lambda c: c * sign), axis, keepdims)

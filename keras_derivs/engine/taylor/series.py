@@ -52,18 +52,22 @@ def elementwise(z, *derivatives):
             f"A derivative of order {z.space.order} needs as many derivatives of each element-wise "
             f"function. Received: {len(derivatives) - 1}. Give `elementwise` more of them."
         )
+    return expand(z, [f(z.value) / math.factorial(k) for k, f in enumerate(derivatives)])
+
+
+def expand(z, coefficients, product=lambda slope, power: power * slope):
+    """sum_k c_k d^k, for the part d of z that is not its value; `None` for a c_k that is zero."""
     powers, shared = _powers(z) if z.space.order else [], _is_shared(z)
-    c = {(0,) * k: f(z.value) / math.factorial(k) for k, f in enumerate(derivatives)}
-    return z.like(
-        {(): c[()], **{t: _composed(c, powers, t, shared) for t in z.space.monomials if t}}
-    )
+    c = {(0,) * k: c_k for k, c_k in enumerate(coefficients) if c_k is not None}
+    terms = [t for t in z.space.monomials if t]
+    return z.like({(): c[()], **{t: _composed(c, powers, t, shared, product) for t in terms}})
 
 
 def _is_shared(z):
     """Whether all samples move alike, as they do up to the first activation of a model."""
     moves = [c for term, c in z.table.items() if term]
     apart = z.space.directions is None and z.ndim == 2 and z.shape[0] != 1
-    return apart and all(c.shape[0] == 1 for c in moves)
+    return apart and all(not isinstance(c, float) and c.shape[0] == 1 for c in moves)
 
 
 def _powers(z):
@@ -75,7 +79,7 @@ def _powers(z):
     return powers
 
 
-def _composed(c, powers, term, shared):
+def _composed(c, powers, term, shared, product=lambda slope, power: power * slope):
     """The coefficient at `term` of sum_k f^(k)(z0)/k! d^k."""
     parts = [
         (c[(0,) * k], power.table[term])
@@ -84,7 +88,7 @@ def _composed(c, powers, term, shared):
     ]
     if shared and len(parts) == 1 and not isinstance(parts[0][0], float):
         return Scaled(*parts[0])
-    return total([power * slope for slope, power in parts])
+    return total([product(slope, power) for slope, power in parts])
 
 
 def integrate(z, y0, slope):
@@ -126,32 +130,35 @@ def riccati(z, y0, constant, linear, quadratic):
 
 
 def power(z, exponent, y0):
-    """z^exponent, of value `y0`, from z y' = exponent y z'."""
-    y, over = {(): y0}, 1 / z.value
-    for term in z.space.monomials[1:]:
-        parts = [
-            scaled(z.space.join(first, second, z.table[first] * y[second]), factor)
-            for first, second, factor in _power_steps(z.space, term, exponent)
-            if first in z.table and second in y
-        ]
-        if parts:
-            y[term] = total(parts) * over
-    return z.like(y)
+    """z^exponent, of value `y0`: its Taylor coefficients are binom(exponent, k) z^(exponent - k).
+
+    The exponent is a number or a tensor.
+    """
+    binomial, coefficients = 1.0, [y0]
+    for k in range(1, z.space.order + 1):
+        binomial = binomial * (exponent - (k - 1)) / k
+        if isinstance(exponent, float):
+            vanishes = binomial == 0
+            coefficients.append(None if vanishes else binomial * ops.power(z.value, exponent - k))
+        else:
+            nothing = ops.logical_and(z.value == 0, binomial == 0)
+            base = ops.where(nothing, ops.ones_like(z.value), z.value)
+            coefficients.append(binomial * ops.power(base, exponent - k))
+    return expand(z, coefficients, guarded)
 
 
-def _power_steps(space, term, exponent):
-    """(first, second, (exponent j - (k - j)) / k), j and k the degrees of `first` and `term`."""
-    chosen = min(set(term), key=term.count)
-    for first, second in space.pairs[term]:
-        if first:
-            j, rest = first.count(chosen), second.count(chosen)
-            yield first, second, (exponent * j - rest) / term.count(chosen)
+def guarded(a, b):
+    """a b, where zero times infinity is zero: what does not move stays where it is."""
+    if isinstance(a, float) or isinstance(b, float):
+        return a * b
+    finite = ops.where(ops.logical_or(ops.isfinite(a), b != 0), a, ops.zeros_like(a))
+    return finite * ops.where(ops.logical_or(ops.isfinite(b), a != 0), b, ops.zeros_like(b))
 
 
 def integer_power(z, exponent):
     """z^exponent by repeated products, which are right at z = 0 too."""
     if exponent < 0:
-        return reciprocal(integer_power(z, -exponent))
+        return power(z, float(exponent), ops.power(z.value, float(exponent)))
     result, factor = None, z
     while exponent:
         if exponent % 2:
@@ -191,11 +198,40 @@ def log(z):
 
 
 def sqrt(z):
-    return power(z, 0.5, ops.sqrt(z.value))
+    """Its slopes are infinite at zero, unless z does not move."""
+    return expand(z, [ops.sqrt(z.value), *_root_coefficients(z, 0.5)], guarded)
 
 
 def rsqrt(z):
-    return power(z, -0.5, ops.rsqrt(z.value))
+    return expand(z, _root_coefficients(z, -0.5, start=0))
+
+
+def _root_coefficients(z, exponent, start=1):
+    """binom(exponent, k) z^(exponent - k) from k = `start` on, for exponents of 1/2 and -1/2."""
+    root, over = ops.rsqrt(z.value), 1 / z.value
+    binomial = exponent if start else 1.0
+    for k in range(start, z.space.order + 1):
+        yield root * binomial
+        root, binomial = root * over, binomial * (exponent - k) / (k + 1)
+
+
+def norm(z):
+    """sqrt(z) for a sum of squares, whose derivatives at zero are taken to be zero."""
+    positive = z.value > 0
+    root = sqrt(z.with_value(ops.where(positive, z.value, ops.ones_like(z.value))))
+    kept = root.each(lambda c: ops.where(positive, c, ops.zeros_like(c)))
+    return kept.with_value(ops.sqrt(z.value))
+
+
+def cbrt(z):
+    """|z|^(1/3 - k) with the sign of z, which may be negative."""
+    size, sign = ops.abs(z.value), ops.where(z.value < 0, -ops.ones_like(z.value), 1.0)
+    binomial, coefficients = 1.0, [ops.cbrt(z.value)]
+    for k in range(1, z.space.order + 1):
+        binomial = binomial * (1 / 3 - (k - 1)) / k
+        slope = binomial * ops.power(size, 1 / 3 - k)
+        coefficients.append(slope if k % 2 else slope * sign)
+    return expand(z, coefficients, guarded)
 
 
 def softplus(z):
@@ -206,9 +242,29 @@ def erf(z):
     return integrate(z, ops.erf(z.value), exp(-square(z)) * (2 / math.sqrt(math.pi)))
 
 
-def general_power(z, exponent):
-    """z^exponent for an exponent that is a polynomial or a tensor."""
-    if not isinstance(exponent, Polynomial):
-        return power(z, exponent, ops.power(z.value, exponent))
-    base = log(z) if isinstance(z, Polynomial) else ops.log(z)
-    return exp(exponent * base)
+def general_power(base, exponent):
+    """base^exponent where the exponent varies, of polynomials or tensors.
+
+    With y the value of the exponent and e the rest, base^y exp(e log base). As in TensorFlow, a
+    base that is not positive stays as it is when the exponent varies: log base is 0 where it has
+    no value.
+    """
+    value = ops.power(*(getattr(x, "value", x) for x in (base, exponent)))
+    rest = Polynomial(exponent.space, {t: c for t, c in exponent.table.items() if t})
+    if not isinstance(base, Polynomial):
+        positive = base > 0
+        logarithm = ops.where(positive, ops.log(ops.where(positive, base, 1.0)), 0.0)
+        growth = rest.each(lambda c: c * logarithm)
+        return (exp(growth.with_value(ops.zeros_like(value))) * value).with_value(value)
+    growth = multiply(rest, _logarithm(base), guarded)
+    growth = exp(growth.with_value(ops.zeros_like(value)))
+    return multiply(power(base, exponent.value, value), growth, guarded).with_value(value)
+
+
+def _logarithm(z):
+    """log z, also where it is infinite; 0 where z is negative."""
+    negative = z.value < 0
+    positive = ops.where(negative, ops.ones_like(z.value), z.value)
+    over = ops.where(negative, ops.zeros_like(z.value), 1 / positive)
+    slopes = [over**k * (-1.0) ** (k - 1) / k for k in range(1, z.space.order + 1)]
+    return expand(z, [ops.log(positive), *slopes], guarded)

@@ -1,5 +1,6 @@
 """The shapes of coefficients: batch axes of one, axes of directions, broadcasting."""
 
+import numpy as np
 from keras import ops
 
 
@@ -19,6 +20,8 @@ def fit(x, value):
 
     A batch axis of one may stay.
     """
+    if same_shape(x.value, value):
+        return x.like({**x.table, (): value})
     x = deepen(x, len(value.shape))
     sample = tuple(ops.shape(value))[1:]
 
@@ -27,6 +30,17 @@ def fit(x, value):
         return _broadcast(c, (*tuple(ops.shape(c))[:axes], *sample))
 
     return x.like({term: fitted(term, c) if term else value for term, c in x.table.items()})
+
+
+def rank(x):
+    """The number of axes of a tensor, an array or a number."""
+    return len(getattr(x, "shape", None) or np.shape(x))
+
+
+def same_shape(a, b):
+    """Whether two tensors are known to have one shape; axes of unknown length may differ."""
+    shapes = [tuple(x.shape)[1:] for x in (a, b)]
+    return len(a.shape) == len(b.shape) and shapes[0] == shapes[1] and None not in shapes[0]
 
 
 def deepen(x, rank):

@@ -1,0 +1,172 @@
+"""One convention at kinks and singular points, for both engines: see `rules_piecewise`."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_derivs as kd
+
+INF = float("inf")
+
+
+def pair(x):
+    """Two entries that meet at 0 and at 1."""
+    return ops.concatenate([x, x * x], axis=1)
+
+
+def twice(x):
+    """A vector that is zero at 0."""
+    return ops.concatenate([3 * x, 4 * x], axis=1)
+
+
+def along(function, build=pair, **options):
+    return lambda x: function(build(x), axis=1, **options)[:, None]
+
+
+# name -> (function, [(point, first, second derivative), ...])
+KINKS = {
+    "absolute": (ops.absolute, [(0, 0, 0)]),
+    "sign": (lambda x: ops.sign(x) + x, [(0, 1, 0)]),
+    "relu": (ops.relu, [(0, 0, 0)]),
+    "relu6": (ops.relu6, [(0, 0, 0), (6, 0, 0)]),
+    "leaky_relu": (lambda x: ops.leaky_relu(x, 0.25), [(0, 0.25, 0)]),
+    "ReLU": (lambda x: layers.ReLU(1.5, 0.1, 0.3)(x), [(0.3, 0.1, 0), (1.5, 0, 0)]),
+    "PReLU": (lambda x: layers.PReLU("ones")(x), [(0, 1, 0)]),
+    "elu": (lambda x: ops.elu(x, 2.0), [(0, 1, 0)]),
+    "celu": (lambda x: ops.celu(x, 2.0), [(0, 1, 0)]),
+    "selu": (ops.selu, [(0, 1.0507009873554805, 0)]),
+    "softsign": (ops.softsign, [(0, 1, 0)]),
+    "clip": (lambda x: ops.clip(x, -1.0, 2.0), [(-1, 1, 0), (2, 1, 0)]),
+    "hard_tanh": (ops.hard_tanh, [(-1, 1, 0), (1, 1, 0)]),
+    "hard_sigmoid": (ops.hard_sigmoid, [(-3, 0, 0), (3, 0, 0)]),
+    "hard_silu": (ops.hard_silu, [(-3, 0, 0), (3, 1, 0)]),
+    "hard_shrink": (ops.hard_shrink, [(-0.5, 0, 0), (0.5, 0, 0)]),
+    "soft_shrink": (ops.soft_shrink, [(-0.5, 0, 0), (0.5, 0, 0)]),
+    "sparse_plus": (ops.sparse_plus, [(-1, 0, 0), (1, 1, 0)]),
+    "sparse_sigmoid": (ops.sparse_sigmoid, [(-1, 0, 0), (1, 0, 0)]),
+    "threshold": (lambda x: ops.threshold(x, 0.5, 0.1), [(0.5, 0, 0)]),
+    "maximum": (lambda x: ops.maximum(x, x * x), [(0, 0.5, 1), (1, 1.5, 1)]),
+    "minimum": (lambda x: ops.minimum(x, x * x), [(0, 0.5, 1), (1, 1.5, 1)]),
+    "fmax": (lambda x: ops.fmax(x, 3.0), [(3, 0.5, 0)]),
+    "fmin": (lambda x: ops.fmin(3.0, x), [(3, 0.5, 0)]),
+    "max": (along(ops.max), [(0, 0.5, 1), (1, 1.5, 1)]),
+    "min": (along(ops.min), [(0, 0.5, 1), (1, 1.5, 1)]),
+    "ptp": (along(ops.ptp), [(0, 0, 0)]),
+    "max pooling": (
+        lambda x: ops.max_pool(pair(x)[:, :, None], 2)[:, 0],
+        [(0, 1, 0), (1, 1, 0)],
+    ),
+    "sort": (lambda x: ops.sort(pair(x), axis=1)[:, :1], [(1, 1, 0)]),
+    "norm": (along(ops.norm, twice), [(0, 0, 0), (2, 5, 0)]),
+    "norm of order 1": (along(ops.norm, twice, ord=1), [(0, 0, 0)]),
+    "std": (along(ops.std, twice), [(0, 0, 0), (2, 0.5, 0)]),
+    "hypot": (lambda x: ops.hypot(3 * x, 4 * x), [(0, 0, 0), (2, 5, 0)]),
+    "normalize": (
+        lambda x: ops.normalize(ops.concatenate([x, x * x], axis=1), axis=1)[:, :1],
+        [(0, 1e7, 0)],
+    ),
+    "logaddexp": (lambda x: ops.logaddexp(x, 2 * x), [(0, 1.5, 0.25)]),
+    "logaddexp2": (lambda x: ops.logaddexp2(x, 2 * x), [(0, 1.5, 0.25 * math.log(2))]),
+    "x**1.5": (lambda x: x**1.5, [(0, 0, INF)]),
+    "x**2.5": (lambda x: x**2.5, [(0, 0, 0)]),
+    "x**-2": (lambda x: x**-2, [(-0.5, 16, 96)]),
+    "sqrt": (ops.sqrt, [(0, INF, -INF)]),
+    "cbrt": (ops.cbrt, [(0, INF, -INF), (-1, 1 / 3, 2 / 9)]),
+    "power of an array": (
+        lambda x: ops.sum(x ** np.arange(4.0), axis=1, keepdims=True),
+        [(0, 1, 2), (-1, 2, -4)],
+    ),
+    "power of a constant": (lambda x: ops.power(0.0, x), [(2, 0, 0)]),
+    "power of both": (lambda x: ops.power(x, x + 2), [(0, 0, 2), (1, 3, 8)]),
+    "unselected logarithm": (
+        lambda x: ops.where(x > 0, x * ops.log(x), 2 * x),
+        [(0, 2, 0), (1, 1, 1)],
+    ),
+    "unselected exponential": (
+        lambda x: ops.where(x > 20, x, ops.log(1 + ops.exp(x))),
+        [(0, 0.5, 0.25), (1000, 1, 0)],
+    ),
+    "unselected quotient": (
+        lambda x: ops.where(ops.equal(x, 0), 1 + x, ops.sin(x) / x),
+        [(0, 1, 0)],
+    ),
+    "select": (
+        lambda x: ops.select([x < 0, x < 1], [ops.log(x), x * x], ops.sqrt(x - 1)),
+        [(0.5, 1, 2), (2, 0.5, -0.25)],
+    ),
+}  # fmt: skip
+TAPE_DIFFERS = {
+    "ReLU", "elu", "celu", "maximum", "minimum", "fmax", "fmin", "norm", "std", "normalize",
+    "logaddexp", "logaddexp2", "cbrt", "power of an array", "power of both",
+    "unselected logarithm", "unselected exponential", "unselected quotient", "select",
+}  # fmt: skip
+CELLS = [pytest.param(name, "taylor", id=f"{name}-taylor") for name in KINKS] + [
+    pytest.param(
+        name, "tape", id=f"{name}-tape",
+        marks=pytest.mark.xfail(strict=True) if name in TAPE_DIFFERS else (),
+    )
+    for name in KINKS
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*(Piecewise|Constant|piece).*")
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.parametrize("name, strategy", CELLS)
+def test_convention(name, strategy, float64):
+    function, rows = KINKS[name]
+    x = keras.Input((1,), dtype="float64")
+    model = keras.Model(x, function(x))
+    at, *expected = np.array(rows, "float64").T
+    found = kd.Partials(model, [(0,), (0, 0)], strategy=strategy)(at[:, None])
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(np.ravel(one), other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["x**1.5", "sqrt", "x**2.5"])
+def test_what_does_not_move_is_finite(name, float64):
+    """A direction along the second entry, where the first is at the singular point."""
+    x = keras.Input((2,), dtype="float64")
+    model = keras.Model(x, ops.sum(KINKS[name][0](x), axis=1, keepdims=True))
+    at = np.array([[0.0, 4.0]])
+    first, second = kd.Partials(model, [(1,), (1, 1)], strategy="taylor")(at)
+    assert np.isfinite(first) and np.isfinite(second) and first != 0
+    diagonal = np.asarray(kd.HessianDiagonal(model, strategy="taylor")(at)).ravel()
+    np.testing.assert_allclose(diagonal[1], np.ravel(second))
+
+
+FAR = {
+    "tanh": (ops.tanh, [-1e3, 1e3]),
+    "sigmoid": (ops.sigmoid, [-1e3, 1e3]),
+    "softplus": (ops.softplus, [-1e3, 1e3]),
+    "log_sigmoid": (ops.log_sigmoid, [-1e3, 1e3]),
+    "gelu": (lambda x: ops.gelu(x, approximate=False), [-1e3, 1e3]),
+    "gelu, approximate": (ops.gelu, [-1e3, 1e3]),
+    "silu": (ops.silu, [-1e3, 1e3]),
+    "mish": (layers.Activation("mish"), [-1e3, 1e3]),
+    "erf": (ops.erf, [-1e3, 1e3]),
+    "elu": (ops.elu, [-1e3, 1e3]),
+    "selu": (ops.selu, [-1e3, 1e3]),
+    "celu": (ops.celu, [-1e3, 1e3]),
+    "softsign": (ops.softsign, [-1e25, 1e25]),
+    "arctan": (ops.arctan, [-1e25, 1e25]),
+    "arcsinh": (ops.arcsinh, [-1e25, 1e25]),
+    "hypot": (lambda x: ops.hypot(x, 2 * x), [-1e25, 1e25]),
+    "logaddexp": (lambda x: ops.logaddexp(x, -x), [-1e3, 1e3]),
+    "logsumexp": (along(ops.logsumexp, twice), [-1e3, 1e3]),
+    "softmax": (lambda x: ops.softmax(twice(x))[:, :1], [-1e3, 1e3]),
+    "log_softmax": (lambda x: ops.log_softmax(twice(x))[:, :1], [-1e3, 1e3]),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_far_out(name):
+    function, points = FAR[name]
+    x = keras.Input((1,))
+    model = keras.Model(x, function(x))
+    terms = [(0,) * n for n in range(1, 5)]
+    at = np.array(points, "float32")[:, None]
+    for found in kd.Partials(model, terms, strategy="taylor")(at):
+        assert np.all(np.isfinite(found)), (name, found)
