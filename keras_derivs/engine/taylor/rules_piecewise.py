@@ -4,7 +4,7 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 
 | at | the derivatives are those of |
 |---|---|
-| 0 of `absolute`, `sign`, norms, `hypot`, `std` | a constant: 0 |
+| 0 of `absolute`, `sign`, `PReLU`, norms, `hypot`, `std` | a constant: 0 |
 | 0 of `relu`, `leaky_relu`, the threshold of `threshold`, `ReLU` | the lower side |
 | 0 of `elu`, `celu`, `selu` | the upper side |
 | the bounds of `clip`, `hard_tanh` | the inside |
