@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_derivs.engine.gradients import gradient_of
+from keras_derivs.backend.tensorflow.gradients import gradient_of
 
 MAX_MINORS = 5  # the largest matrix whose minors are computed one by one
 

@@ -10,9 +10,12 @@ import functools
 import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
-from keras_derivs.engine import unselected
-from keras_derivs.engine.override import plain, switched
-from keras_derivs.engine.unselected import is_needed, unbroadcast  # noqa: F401 (for the rules)
+from keras_derivs.backend.tensorflow import unselected
+from keras_derivs.backend.tensorflow.override import plain, switched
+from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the rules)
+    is_needed,
+    unbroadcast,
+)
 
 GRADIENTS = {}  # type of an operation -> its gradient
 

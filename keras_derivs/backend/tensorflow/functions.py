@@ -11,8 +11,8 @@ from keras.src.backend.tensorflow import linalg, nn
 from keras.src.backend.tensorflow import math as kmath
 from keras.src.backend.tensorflow import numpy as knp
 
-from keras_derivs.engine import projection, special
-from keras_derivs.engine.override import plain, switched
+from keras_derivs.backend.tensorflow import projection, special
+from keras_derivs.backend.tensorflow.override import plain, switched
 
 HELD = "keras_derivs_held"  # names a stopped gradient of what the result does not depend on
 
