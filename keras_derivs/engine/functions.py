@@ -1,0 +1,198 @@
+"""Functions of Keras and TensorFlow that are made of pieces, by formulas exact at every order.
+
+They take the place of the originals while a derivative is computed. The pieces, maxima and
+absolute values for example, have kinks where the function has none, or the other way round.
+"""
+
+import math
+
+import tensorflow as tf
+from keras.src.activations.activations import ReLU
+from keras.src.backend.tensorflow import linalg, nn
+from keras.src.backend.tensorflow import math as kmath
+from keras.src.backend.tensorflow import numpy as knp
+
+from keras_derivs.engine import projection, special
+from keras_derivs.engine.override import plain, switched
+
+HELD = "keras_derivs_held"  # names a stopped gradient of what the result does not depend on
+
+
+def install():
+    for name, exact, *owners in TABLE:
+        for owner in owners:
+            function = switched(getattr(owner, name), exact)
+            setattr(owner, name, staticmethod(function) if isinstance(owner, type) else function)
+
+
+def held(x):
+    """A tensor as a constant, in a formula whose value does not depend on it."""
+    return tf.stop_gradient(x, name=HELD)
+
+
+def _promoted(name, *arguments):
+    """The arguments in the dtype of the result that Keras has for them."""
+    dtype = plain(getattr(knp, name))(*arguments).dtype
+    return [tf.cast(x, dtype) for x in arguments]
+
+
+def logaddexp(x1, x2, rate=1.0):
+    """The smaller number enters by a softplus of the difference, on either side of a tie."""
+    both = tf.equal(x1, x2) & tf.math.is_inf(x1)
+    d = tf.where(both, tf.zeros_like(x1), x1 - x2) * rate
+    return tf.where(d > 0, x1 + tf.math.softplus(-d) / rate, x2 + tf.math.softplus(d) / rate)
+
+
+def _logaddexp(x1, x2):
+    return logaddexp(*_promoted("logaddexp", x1, x2))
+
+
+def _logaddexp2(x1, x2):
+    return logaddexp(*_promoted("logaddexp2", x1, x2), rate=math.log(2))
+
+
+def _hypot(x1, x2):
+    x1, x2 = _promoted("hypot", x1, x2)
+    largest = tf.maximum(tf.abs(x1), tf.abs(x2))
+    usable = (largest > 0) & tf.math.is_finite(largest)
+    scale = held(tf.where(usable, largest, tf.ones_like(largest)))
+    return scale * root(tf.square(x1 / scale) + tf.square(x2 / scale))
+
+
+def root(x, exponent=0.5):
+    """A power below 1 whose derivative at 0 is taken for 0, as that of a norm is."""
+    zero = tf.equal(x, 0)
+    found = tf.pow(tf.where(zero, tf.ones_like(x), x), tf.cast(exponent, x.dtype))
+    return tf.where(zero, tf.zeros_like(x), found)
+
+
+def _sinc(x):
+    (x,) = _promoted("sinc", x)
+    return special.sine_ratio(x * tf.constant(math.pi, x.dtype))
+
+
+def _ldexp(x1, x2):
+    x1, exponent = _promoted("ldexp", x1, x2)
+    factor = tf.pow(tf.constant(2.0, x1.dtype), exponent)
+    return tf.where(tf.math.is_inf(x1), x1, tf.math.multiply_no_nan(factor, x1))
+
+
+def _clip(x, x_min, x_max):
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating:
+        return plain(knp.clip)(x, x_min, x_max)
+    low, high = (tf.cast(bound, x.dtype) for bound in (x_min, x_max))
+    x = tf.where(x > high, high, x)
+    return tf.where(x < low, low, x)
+
+
+def _hard_tanh(x):
+    return _clip(x, -1.0, 1.0)
+
+
+def _std(x, axis=None, keepdims=False):
+    return root(knp.var(x, axis, keepdims))
+
+
+def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
+    """The lower side at the threshold, and none of the slope at the maximum."""
+    if threshold == 0 and max_value in (None, 6):
+        return plain(ReLU.static_call)(x, negative_slope, max_value, threshold)
+    above = x
+    if max_value is not None:
+        above = tf.where(x < max_value, tf.nn.relu(x), tf.cast(max_value, x.dtype))
+    return tf.where(x > threshold, above, negative_slope * (x - threshold))
+
+
+def _cbrt(x):
+    (x,) = _promoted("cbrt", x)
+    return tf.where(x < 0, -tf.pow(-x, 1 / 3), tf.pow(x, 1 / 3))
+
+
+def _elu(x, alpha=1.0):
+    return _exponential_below_zero(x, alpha, 1.0)
+
+
+def _celu(x, alpha=1.0):
+    return _exponential_below_zero(x, alpha, 1 / alpha)
+
+
+def _exponential_below_zero(x, scale, rate):
+    below = x < 0
+    return tf.where(below, scale * tf.math.expm1(tf.where(below, x, tf.zeros_like(x)) * rate), x)
+
+
+def _norm(x, ord=None, axis=None, keepdims=False):
+    x = tf.convert_to_tensor(x)
+    axes = list(range(x.shape.rank) if axis is None else tf.nest.flatten(axis))
+    vector = len(axes) == 1
+    if not x.dtype.is_integer and (ord in (None, "fro") or (vector and ord == 2)):
+        return _euclidean_norm(x, axes, keepdims)
+    if not x.dtype.is_floating or not vector or isinstance(ord, str) or not 0 < ord < math.inf:
+        return plain(linalg.norm)(x, ord, axis, keepdims)
+    return root(tf.reduce_sum(tf.pow(tf.abs(x), tf.cast(ord, x.dtype)), axes, keepdims), 1 / ord)
+
+
+def _tf_norm(tensor, ord="euclidean", axis=None, keepdims=None, name=None):
+    matrix = axis is not None and len(tf.nest.flatten(axis)) == 2
+    if ord not in ("euclidean", "fro") and (matrix or ord != 2):
+        return plain(tf.norm)(tensor, ord, axis, keepdims, name)
+    return _euclidean_norm(tf.convert_to_tensor(tensor), axis, bool(keepdims))
+
+
+def _euclidean_norm(x, axes, keepdims):
+    axes = None if axes is None else list(tf.nest.flatten(axes))
+    return root(tf.reduce_sum(x * tf.math.conj(x), axes, keepdims))
+
+
+def _cdist(x, y):
+    plain(kmath.cdist)(x, y)  # raises where the shapes do not fit
+    x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+    difference = tf.expand_dims(x, -2) - tf.expand_dims(y, -3)
+    return root(tf.reduce_sum(tf.square(difference), axis=-1))
+
+
+def _reduce_logsumexp(input_tensor, axis=None, keepdims=False, name=None):
+    x = tf.convert_to_tensor(input_tensor)
+    largest = tf.reduce_max(x, axis, keepdims=True)
+    shift = held(tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest)))
+    total = tf.math.log(tf.reduce_sum(tf.exp(x - shift), axis, keepdims=True)) + shift
+    if keepdims:
+        return total
+    return tf.squeeze(total, axis) if axis is not None else tf.reshape(total, [])
+
+
+def _moments(x, axes, shift=None, keepdims=False, name=None):
+    """TensorFlow's stops the gradient at the mean, and the second derivatives are wrong."""
+    x = tf.convert_to_tensor(x)
+    z = tf.cast(x, "float32") if x.dtype == "float16" else x  # as TensorFlow does
+    mean = tf.reduce_mean(z, axis=axes, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(z, mean), axis=axes, keepdims=keepdims)
+    mean = mean if keepdims else tf.squeeze(mean, axis=axes)
+    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
+
+
+def _project(**options):
+    return projection.project(plain(tf.raw_ops.ImageProjectiveTransformV3), **options)
+
+
+TABLE = [
+    ("logaddexp", _logaddexp, knp),
+    ("logaddexp2", _logaddexp2, knp),
+    ("hypot", _hypot, knp),
+    ("sinc", _sinc, knp),
+    ("ldexp", _ldexp, knp),
+    ("clip", _clip, knp),
+    ("hard_tanh", _hard_tanh, nn),
+    ("cbrt", _cbrt, knp),
+    ("static_call", _relu, ReLU),
+    ("elu", _elu, nn),
+    ("celu", _celu, nn),
+    ("std", _std, knp),
+    ("norm", _norm, linalg),
+    ("norm", _tf_norm, tf, tf.linalg),
+    ("cdist", _cdist, kmath),
+    ("reduce_logsumexp", _reduce_logsumexp, tf, tf.math),
+    ("moments", _moments, tf.nn),
+    ("ImageProjectiveTransformV3", _project, tf.raw_ops),
+]

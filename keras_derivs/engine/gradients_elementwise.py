@@ -1,0 +1,150 @@
+"""Gradients of element-wise operations: at zeros and ties, and of large numbers."""
+
+import tensorflow as tf
+
+from keras_derivs.engine import special
+from keras_derivs.engine.gradients import gradient_of, is_needed, unbroadcast
+
+MAX_EXPONENT = 64
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. (2017)
+
+
+@gradient_of("Pow")
+def _pow(op, gradient, plain):
+    """Whole powers as products, and no multiple of 0^-1 where the multiplier is 0."""
+    x, y = op.inputs
+    exponent = None if is_needed(op, 1) else _whole(y)
+    if exponent == 0:
+        return tf.zeros_like(x), None
+    if exponent is not None:
+        slope = tf.cast(exponent, x.dtype) * _product(x, exponent - 1)
+        return gradient * tf.math.conj(slope), None
+    slope = tf.math.multiply_no_nan(tf.pow(x, y - 1), y)
+    by_x = unbroadcast(gradient * tf.math.conj(slope), x)
+    return by_x, plain(gradient)[1] if is_needed(op, 1) else None
+
+
+def _whole(y):
+    """The number of factors that an exponent stands for; `None` if it does not."""
+    y = tf.get_static_value(y)
+    if y is None or y.ndim or y not in range(MAX_EXPONENT + 1):
+        return None
+    return int(y.real)
+
+
+def _product(x, count):
+    if count == 0:
+        return tf.ones_like(x)
+    if count == 1:
+        return x
+    half = _product(x, count // 2)
+    return half * half * x if count % 2 else half * half
+
+
+@gradient_of("Softsign")
+def _softsign(op, gradient, plain):
+    return gradient * tf.square(1 / (1 + tf.abs(op.inputs[0])))
+
+
+@gradient_of("Sqrt")
+def _sqrt(op, gradient, plain):
+    """No number at 0 where the gradient is 0: TensorFlow has 0, but sqrt(x)^2 is x."""
+    return gradient / (2 * tf.math.conj(op.outputs[0]))
+
+
+@gradient_of("Softplus")
+def _softplus(op, gradient, plain):
+    """TensorFlow's divides infinity by infinity from the third order on."""
+    return gradient * tf.sigmoid(op.inputs[0])
+
+
+@gradient_of("Elu")
+def _elu(op, gradient, plain):
+    (y,) = op.outputs
+    return gradient * tf.where(y < 0, y + 1, tf.ones_like(y))
+
+
+@gradient_of("Selu")
+def _selu(op, gradient, plain):
+    (y,) = op.outputs
+    above = tf.fill(tf.shape(y), tf.constant(SELU_SCALE, y.dtype))
+    return gradient * tf.where(y < 0, y + SELU_SCALE * SELU_ALPHA, above)
+
+
+@gradient_of("Maximum")
+def _maximum(op, gradient, plain):
+    return _extremum(op, gradient, tf.greater)
+
+
+@gradient_of("Minimum")
+def _minimum(op, gradient, plain):
+    return _extremum(op, gradient, tf.less)
+
+
+def _extremum(op, gradient, wins):
+    """Equal arguments share the gradient."""
+    x, y = op.inputs
+    half, nothing = gradient / 2, tf.zeros_like(gradient)
+    shared = tf.where(tf.equal(x, y), half, nothing)
+    by_x = tf.where(wins(x, y), gradient, shared)
+    by_y = tf.where(wins(y, x), gradient, shared)
+    return unbroadcast(by_x, x), unbroadcast(by_y, y)
+
+
+@gradient_of("Xlogy")
+def _xlogy(op, gradient, plain):
+    """log(y) at x = 0, too, where TensorFlow has 0."""
+    x, y = op.inputs
+    by_x, by_y = gradient * tf.math.log(y), gradient * tf.math.divide_no_nan(x, y)
+    return unbroadcast(by_x, x), unbroadcast(by_y, y)
+
+
+@gradient_of("Xlog1py")
+def _xlog1py(op, gradient, plain):
+    x, y = op.inputs
+    by_x = gradient * tf.math.log1p(y)
+    by_y = gradient * tf.math.divide_no_nan(x, 1 + y)
+    return unbroadcast(by_x, x), unbroadcast(by_y, y)
+
+
+@gradient_of("Xdivy")
+def _xdivy(op, gradient, plain):
+    x, y = op.inputs
+    by_x, by_y = gradient / y, -gradient * tf.math.xdivy(x, tf.square(y))
+    return unbroadcast(by_x, x), unbroadcast(by_y, y)
+
+
+@gradient_of("Atan2")
+def _atan2(op, gradient, plain):
+    """Relative to the larger argument: squares of large and small numbers are not finite or 0."""
+    y, x = op.inputs
+    scale = tf.stop_gradient(tf.maximum(tf.abs(x), tf.abs(y)))
+    b, a = y / scale, x / scale
+    part = gradient / (a * a + b * b) / scale
+    return unbroadcast(a * part, y), unbroadcast(-b * part, x)
+
+
+@gradient_of("BesselI1")
+def _bessel_i1(op, gradient, plain):
+    (x,) = op.inputs
+    return gradient * (tf.math.bessel_i0(x) - special.bessel_i1_ratio(x))
+
+
+@gradient_of("BesselI1e")
+def _bessel_i1e(op, gradient, plain):
+    """exp(-|x|) I1(x), which has a kink of second order at 0."""
+    (x,) = op.inputs
+    ratio = tf.exp(-tf.abs(x)) * special.bessel_i1_ratio(x)
+    return gradient * (tf.math.bessel_i0e(x) - tf.sign(x) * op.outputs[0] - ratio)
+
+
+@gradient_of("BesselJ1")
+def _bessel_j1(op, gradient, plain):
+    (x,) = op.inputs
+    return gradient * (tf.math.special.bessel_j0(x) - special.bessel_j1_ratio(x))
+
+
+@gradient_of("Spence")
+def _spence(op, gradient, plain):
+    """-log(x) / (x - 1), at x = 1 too."""
+    return -gradient * special.logarithm_ratio(op.inputs[0])
