@@ -11,7 +11,7 @@ from models import build, points
 from truth import EXACT, close
 
 import keras_derivs as kd
-from keras_derivs.engine import exact, override
+from keras_derivs.backend.tensorflow import exact, override
 
 LAYERS = {
     "Jacobian": kd.Jacobian,

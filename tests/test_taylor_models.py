@@ -10,7 +10,7 @@ from keras.src.backend.common.variables import Variable
 
 import keras_derivs as kd
 from keras_derivs import graph
-from keras_derivs.engine import tape
+from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.engine.taylor import propagate, strategies
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space

@@ -15,9 +15,9 @@ from truth import DIFFERENCES, EXACT, SINGLE, close, hessian, jacobian, predict
 from zoo import Resampled
 
 import keras_derivs as kd
-from keras_derivs.engine import modes
+from keras_derivs import backend
 
-MODES = ("eager", *modes.NAMES)
+MODES = ("eager", *backend.MODES)
 
 
 class Function(layers.Layer):
@@ -49,7 +49,7 @@ def apart(shape, samples=2):
 
 
 def run(function, x, mode):
-    return (function if mode == "eager" else modes.compiled(function, mode))(tf.constant(x))
+    return (function if mode == "eager" else backend.compiled(function, mode))(tf.constant(x))
 
 
 def plain_hessian(model, x, mode="eager"):

@@ -18,10 +18,11 @@ import zoo
 from truth import DIFFERENCES, SINGLE
 
 import keras_derivs as kd
-from keras_derivs.engine import choose, modes
+from keras_derivs import backend
+from keras_derivs.engine import choose
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "zoo.md"
-MODES = ("eager", *modes.NAMES)
+MODES = ("eager", *backend.MODES)
 LETTERS = {"reverse": "R", "forward": "F", "taylor": "T"}
 ORDERS = {"Jacobian": 1, "Hessian": 2, "Laplacian": 2, "third partial": 3, "weights": 2}
 KINDS = {"Jacobian": "jacobian", "Hessian": "hessian", "third partial": "partials"}
@@ -162,13 +163,13 @@ class Row:
         x = tf.constant(self.x, self.dtype)
         able = [f for f in functions if not isinstance(f, Exception)]
         if mode != "eager" and len(able) > 1:  # compiled as one, which is faster
-            together = _attempt(lambda: modes.compiled(lambda x: [f(x) for f in able], mode)(x))
+            together = _attempt(lambda: backend.compiled(lambda x: [f(x) for f in able], mode)(x))
             if not isinstance(together, Exception):
                 results = iter(together)
                 return [f if isinstance(f, Exception) else next(results) for f in functions]
         return [
             f if isinstance(f, Exception)
-            else _attempt(lambda f=f: (f if mode == "eager" else modes.compiled(f, mode))(x))
+            else _attempt(lambda f=f: (f if mode == "eager" else backend.compiled(f, mode))(x))
             for f in functions
         ]  # fmt: skip
 

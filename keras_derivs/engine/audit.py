@@ -4,10 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_derivs.engine import passes, traced
-from keras_derivs.engine.notes import NO_GRADIENT, notes, places, without_gradient
+from keras_derivs import backend
+from keras_derivs.backend import NO_GRADIENT
+from keras_derivs.engine.notes import notes, places, without_gradient
+from keras_derivs.engine.reverse import passes
 from keras_derivs.engine.target import Target
 
 NUM_ROWS = 2
@@ -18,7 +19,7 @@ UNKNOWN_LENGTH = 4
 def build(model, structure, specs):
     """Create the weights of a model that has none yet by calling it once."""
     if not model.built:
-        with tf.init_scope():
+        with backend.outside():
             model(keras.tree.pack_sequence_as(structure, _probe(specs, 0)), training=False)
 
 
@@ -32,7 +33,7 @@ def check(model, structure, specs, wrt, output, training, order):
 
 def eagerly(function, *args):
     """Call a function eagerly, also while a graph is being built."""
-    if tf.executing_eagerly():
+    if not backend.tracing():
         return function(*args)
     with ThreadPoolExecutor(1) as thread:  # a thread of its own builds no graph
         return thread.submit(function, *args).result()
@@ -41,15 +42,18 @@ def eagerly(function, *args):
 def _check(specified, order):
     target = specified.given(_probe(specified.inputs, seed=0))
     y = _try(target)
-    if y is None or y.shape.rank == 0 or y.shape[0] != NUM_ROWS:
+    if y is None or len(y.shape) == 0 or y.shape[0] != NUM_ROWS:
         return []
     _check_rows(target, y)
-    steps = traced.steps(target, order) or []
+    steps = (
+        backend.steps(
+            lambda inputs: passes.run(target.given(inputs)), target.inputs, target.wrt, order
+        )
+        or []
+    )
     _check_lost(target.model, steps)
-    with passes.watch(target.xs) as tape:
-        y = passes.run(target)
     try:
-        passes.pull_back(tape, y, target.xs, None)
+        passes.value(target)[1]()
     except NO_GRADIENT as error:
         raise without_gradient(error, target.model, steps, 1) from error
     except ValueError as error:
@@ -58,7 +62,7 @@ def _check(specified, order):
 
 
 def _check_lost(model, steps):
-    lost = places(model, steps, traced.LOST)
+    lost = places(model, steps, backend.LOST)
     if lost:
         raise ValueError(
             f"A derivative needs operations that TensorFlow can differentiate. Received: {lost} on "
@@ -78,7 +82,7 @@ def _check_rows(target, y):
 def _compare_rows(target, y, others, run):
     for row in range(NUM_ROWS):
         mixed = [
-            tf.stack([x[n] if n == row else other[n] for n in range(NUM_ROWS)])
+            keras.ops.stack([x[n] if n == row else other[n] for n in range(NUM_ROWS)])
             for x, other in zip(target.inputs, others)
         ]
         y_mixed = run(target.given(mixed))
@@ -136,4 +140,4 @@ def _random(random, spec, scale):
     values = scale * random.uniform(0.1, 0.9, shape)  # in the domain of a logarithm and a root
     if not keras.backend.is_float_dtype(spec.dtype):
         values = np.zeros(shape)
-    return tf.cast(tf.constant(values), spec.dtype)
+    return keras.ops.convert_to_tensor(values, dtype=spec.dtype)

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
-from keras_derivs.engine import cost, tape
+from keras_derivs.engine import cost
+from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import strategies as taylor
 from keras_derivs.engine.taylor.rules import UnsupportedOperation  # noqa: F401 (of `solve`)
 from keras_derivs.selection import size

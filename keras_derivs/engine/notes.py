@@ -1,6 +1,6 @@
 """What a derivative lacks, in the words that a user meets."""
 
-from keras_derivs.engine import traced
+from keras_derivs import backend
 
 STOPPED = (
     "Gradients are stopped at {places}: the derivative lacks what passes there. This is right "
@@ -10,12 +10,6 @@ FLAT = (
     "Constant piece by piece: {places}. The derivative of what passes there is zero. Use a smooth "
     "function if it should count."
 )
-REPEATED = (
-    "Decompositions: {places}. This derivative exists only where the singular or eigenvalues of a "
-    "matrix differ; it is NaN where they are equal. Use a function of the matrix itself, such as "
-    "its trace or norm, if they may be."
-)
-NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
 KINKED = (
     "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
     "activation such as 'tanh', 'silu' or 'softplus' if it should count."
@@ -24,9 +18,9 @@ KINKED = (
 
 def notes(model, steps, order):
     """Sentences on what derivatives up to `order` lack, or have zeros for."""
-    kinds = {STOPPED: {"StopGradient"}, FLAT: traced.FLAT, REPEATED: traced.VECTORS}
+    kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT}
     if order > 1:
-        kinds |= {KINKED: traced.KINKED, REPEATED: traced.VECTORS | traced.VALUES}
+        kinds[KINKED] = backend.KINKED
     found = {text: places(model, steps, types) for text, types in kinds.items()}
     return [text.format(places=where) for text, where in found.items() if where]
 

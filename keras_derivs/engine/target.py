@@ -29,6 +29,13 @@ class Target:
     def xs(self):
         return [self.inputs[position] for position in self.wrt]
 
+    def at(self, xs):
+        """The same function at other values of the inputs that are differentiated."""
+        inputs = list(self.inputs)
+        for position, x in zip(self.wrt, xs):
+            inputs[position] = x
+        return self.given(inputs)
+
     def given(self, inputs):
         """The same function at other inputs."""
         return replace(self, inputs=inputs)

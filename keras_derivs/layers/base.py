@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_derivs import graph, limits, saving
-from keras_derivs.engine import choose, xla
-from keras_derivs.engine.notes import NO_GRADIENT, without_gradient
+from keras_derivs.backend import NO_GRADIENT
+from keras_derivs.engine import choose, compilation
+from keras_derivs.engine.notes import without_gradient
 from keras_derivs.engine.target import Target
 from keras_derivs.layers import arguments, planning
 
@@ -63,7 +64,7 @@ class DerivativeLayer(keras.layers.Layer):
     def supports_jit(self):
         """Whether `compile(jit_compile="auto")` may take XLA; training adds an order."""
         plan = self._latest
-        obstacle = plan and xla.obstacle(self.model, plan.steps, plan.request.order + 1)
+        obstacle = plan and compilation.obstacle(self.model, plan.steps, plan.request.order + 1)
         return self._supports_jit and not obstacle
 
     @supports_jit.setter
@@ -106,7 +107,7 @@ class DerivativeLayer(keras.layers.Layer):
         target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
         request = self.with_vectors(plan, target, vectors)
         y, results = self._solve(plan, target, request)
-        results = xla.guarded(results, self.model, plan.steps, request.order, self.name)
+        results = compilation.guarded(results, self.model, plan.steps, request.order, self.name)
         return self.arrange(plan, target, y, results)
 
     def arrange(self, plan, target, y, results):

@@ -7,7 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 
-from keras_derivs.engine import modes
+from keras_derivs import backend
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.jacobian import Jacobian
@@ -29,7 +29,7 @@ def of_model(order):
     checks["no jumps"] = jumps
     if order > 1:
         checks["the Hessian is symmetric"] = symmetric
-    for mode in modes.NAMES:
+    for mode in backend.MODES:
         checks[f"the same by {mode}"] = partial(same_by, order=order, mode=mode)
     return checks
 
@@ -153,7 +153,7 @@ def _integral(slope, problem, pair, points):
 
 def _as_graph(layer, arguments):
     """The layer, compiled for many calls if it can be."""
-    compiled = modes.compiled(layer, "tf.function")
+    compiled = backend.compiled(layer)
     try:
         compiled(_tensors(arguments))
     except Exception:  # code that needs numbers
@@ -182,7 +182,7 @@ def compiled_alike(layer, arguments, name, mode, tolerance):
     """The same results of a layer eagerly and in a graph."""
     arguments = _tensors(arguments)
     expected = map(_numpy, keras.tree.flatten(layer(arguments)))
-    found = map(_numpy, keras.tree.flatten(modes.compiled(layer, mode)(arguments)))
+    found = map(_numpy, keras.tree.flatten(backend.compiled(layer, mode)(arguments)))
     off = max(
         np.max(np.abs(a - b), initial=0, where=np.isfinite(b)) / _scale(b)
         for a, b in zip(found, expected)

@@ -7,7 +7,8 @@ from functools import partial
 import keras
 import numpy as np
 
-from keras_derivs.engine import choose, modes
+from keras_derivs import backend
+from keras_derivs.engine import choose
 from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.verify import of_layer
 from keras_derivs.verify.bisect import culprit
@@ -114,7 +115,7 @@ def _verify_layer(layer, x, order, seed, verbose):
         check = partial(of_layer.against, lambda name=strategy: copy(name), called_on, true)
         check = run(f"strategy '{strategy}'", check, problem)
         report.add(check, problem, checks[f"order {plan.request.order}, strategy 'reverse'"])
-    for mode in modes.NAMES:
+    for mode in backend.MODES:
         name, tolerance = f"the same by {mode}", rounding(problem, plan.request.order)
         alike = partial(_alike, auto, called_on, mode, tolerance)
         report.add(run(name, alike, problem), problem, checks[name])

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine import exact, together
+from keras_derivs import backend
+from keras_derivs.engine import together
 from keras_derivs.engine.target import Target, scatter, size
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
 from keras_derivs.engine.taylor.propagate import apply_output
@@ -31,7 +32,7 @@ def propagate(target, space, tangents):
     for k, moves in tangents.items():
         x = inputs[target.wrt[k]]
         inputs[target.wrt[k]] = Polynomial(space, {(): x, **moves})
-    with exact.scope():
+    with backend.scope(target.model):
         inputs = keras.tree.pack_sequence_as(target.structure, inputs)
         y = apply_output(target.model, inputs, target.output)
     if not isinstance(y, Polynomial):
@@ -68,7 +69,7 @@ def supported(model, structure=None, specs=None, wrt=None, output=0):
 
 def _own_value(target):
     inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
-    with exact.scope():
+    with backend.scope(target.model):
         return keras.tree.flatten(target.model(inputs, training=False))[target.output]
 
 

@@ -11,10 +11,8 @@ only in the thread that opened the scope. At a kink, one convention holds:
 
 import contextlib
 
-import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
-
-from keras_derivs.engine import (
+from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.tensorflow import (
     functions,
     gradients_arrays,
     gradients_elementwise,
@@ -22,8 +20,8 @@ from keras_derivs.engine import (
     gradients_matrices,
     unselected,
 )
-from keras_derivs.engine.gradients import install
-from keras_derivs.engine.override import exactly
+from keras_derivs.backend.tensorflow.gradients import install
+from keras_derivs.backend.tensorflow.override import exactly
 
 RULES = (gradients_arrays, gradients_elementwise, gradients_images, gradients_matrices)
 
@@ -38,10 +36,7 @@ def gradients():
 @contextlib.contextmanager
 def scope():
     """Exact derivatives, and no update of any variable, seed or loss."""
-    scope = keras.StatelessScope()
-    if in_stateless_scope():  # the values that an enclosing scope gives to variables go on
-        scope.state_mapping.update(get_stateless_scope().state_mapping)
-    with exactly(), scope:
+    with exactly(), stateless():
         yield
 
 

@@ -4,23 +4,18 @@ A plain tape says nothing where a part of a derivative is lost. An operation lie
 depends on an input and the output depends on it, other than through a stopped gradient.
 """
 
-import re
-from dataclasses import dataclass
-
 import tensorflow as tf
 
-from keras_derivs.engine import functions, gradients, passes
+from keras_derivs.backend.step import Step
+from keras_derivs.backend.tensorflow import exact, functions
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
-LOST = {
-    "PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes", "LinSpace",
-    "RandomShuffle", "Range",
-}  # fmt: skip
+LOST = {"PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes"}
 # Constant piece by piece: the derivative of what passes through them is zero.
-FLAT = {"ArgMax", "ArgMin", "Bucketize", "CastToInteger", *gradients.FLAT}
-# The gradients of vectors, and second derivatives of values, need values that differ.
-VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
-VALUES = {f"{name} (values)" for name in VECTORS}
+FLAT = {
+    "Round", "Rint", "Floor", "Ceil", "Sign", "ArgMax", "ArgMin", "Bucketize", "CastToInteger",
+}  # fmt: skip
+STOPPED = {"StopGradient"}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {
@@ -31,56 +26,45 @@ CALLS = ("f", "cond", "body", "then_branch", "else_branch")
 CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 
-@dataclass(frozen=True)
-class Step:
-    """An operation of TensorFlow; its name begins with those of the layers around."""
-
-    type: str
-    name: str
-    on_the_way: bool = True
-
-    @property
-    def scopes(self):
-        """The names of the layers around, also without the number that a second use adds."""
-        parts = self.name.split("/")
-        return dict.fromkeys(name for text in parts for name in (text, re.sub(r"_\d+$", "", text)))
-
-
-def steps(target, order):
-    """Every `Step` of a model; `None` where it cannot be traced.
+def steps(run, inputs, wrt, order):
+    """Every `Step` of `run(inputs)`; `None` where it cannot be traced.
 
     From the second order on, what stops the gradient inside of a custom gradient counts, too.
     """
-    found = _trace(passes.run, target)
+    found = _trace(run, inputs, wrt)
     custom = [step for step in found or () if step.on_the_way and step.type == "CustomGradient"]
     if custom and order > 1:
         inside = {step.name for step in found}
         found += [
             Step(step.type, f"{custom[0].name}/{step.name}")
-            for step in _trace(_slopes, target) or ()
+            for step in _trace(_slopes(run, wrt), inputs, wrt) or ()
             if step.on_the_way and step.type == "StopGradient" and step.name not in inside
         ]
     return found
 
 
-def _slopes(target):
-    with passes.watch(target.xs) as tape:
-        y = passes.run(target)
-    return passes.pull_back(tape, y, target.xs, None)
+def _slopes(run, wrt):
+    def slopes(inputs):
+        xs = [inputs[position] for position in wrt]
+        with tf.GradientTape() as tape:
+            tape.watch(xs)
+            y = run(inputs)
+        with exact.gradients():
+            return tape.gradient(y, xs)
+
+    return slopes
 
 
-def _trace(function, target):
-    def run(*inputs):
-        return function(target.given(list(inputs)))
-
-    signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(target.inputs)]
+def _trace(run, inputs, wrt):
+    signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(inputs)]
     try:
-        concrete = tf.function(run, autograph=False).get_concrete_function(*signature)
+        function = tf.function(lambda *xs: run(list(xs)), autograph=False)
+        concrete = function.get_concrete_function(*signature)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
     graph = concrete.graph.as_graph_def()
     library = {function.signature.name: function for function in graph.library.function}
-    starts = {concrete.inputs[position].op.name for position in target.wrt}
+    starts = {concrete.inputs[position].op.name for position in wrt}
     ends = {output.op.name for output in concrete.outputs}
     return _walk(graph.node, starts, ends, library, "")
 
@@ -165,7 +149,5 @@ def _type(node):
     if node.op == "Cast":
         kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
         return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
-    if node.op in VECTORS and not any(node.attr[key].b for key in ("compute_uv", "compute_v")):
-        return f"{node.op} (values)"
     held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(functions.HELD)
     return "Identity" if held else node.op  # held: what the result does not depend on

@@ -3,10 +3,10 @@
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-NAMES = ("tf.function", "XLA")
+MODES = ("tf.function", "XLA")
 
 
-def compiled(function, mode):
+def compiled(function, mode=MODES[0]):
     """A function of tensors as a graph, with or without XLA."""
     return tf.function(function, jit_compile=mode == "XLA")
 
@@ -15,3 +15,13 @@ def compiling():
     """Whether a function is being traced for XLA."""
     in_graph = not tf.executing_eagerly()
     return in_graph and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def tracing():
+    """Whether a graph is being built."""
+    return not tf.executing_eagerly()
+
+
+def outside():
+    """The context that runs eagerly, also while a graph is being built."""
+    return tf.init_scope()

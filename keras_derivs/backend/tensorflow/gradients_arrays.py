@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.engine import functions
-from keras_derivs.engine.gradients import by_formula, gradient_of
+from keras_derivs.backend.tensorflow import functions
+from keras_derivs.backend.tensorflow.gradients import by_formula, gradient_of
 
 MAX_STEPS = 31  # doublings along an axis of unknown length
 

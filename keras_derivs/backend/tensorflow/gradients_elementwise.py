@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_derivs.engine import special
-from keras_derivs.engine.gradients import gradient_of, is_needed, unbroadcast
+from keras_derivs.backend.tensorflow import special
+from keras_derivs.backend.tensorflow.gradients import gradient_of, is_needed, unbroadcast
 
 MAX_EXPONENT = 64
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. (2017)
@@ -43,7 +43,7 @@ def _product(x, count):
 
 @gradient_of("Softsign")
 def _softsign(op, gradient, plain):
-    return gradient * tf.square(1 / (1 + tf.abs(op.inputs[0])))
+    return gradient / tf.square(1 + tf.abs(op.inputs[0]))
 
 
 @gradient_of("Sqrt")

@@ -4,8 +4,8 @@ import itertools
 
 import tensorflow as tf
 
-from keras_derivs.engine.gradients import gradient_of, linear
-from keras_derivs.engine.modes import compiling
+from keras_derivs.backend.tensorflow.gradients import gradient_of, linear
+from keras_derivs.backend.tensorflow.modes import compiling
 
 
 @gradient_of("LRN")

@@ -1,20 +1,18 @@
-"""The general engine: nested `tf.GradientTape`, reverse over reverse.
+"""The general engine: vector-Jacobian products of the backend, nested, reverse over reverse.
 
 Rows of the batch are independent, so the gradient of a sum over the batch holds every sample's
-own gradient. Forward mode is reverse over reverse as well: a vector-Jacobian product is linear
-in its vector, and its gradient by that vector is the Jacobian-vector product (Townsend, "A new
-trick for calculating Jacobian vector products", 2017).
+own gradient. Forward mode is reverse over reverse as well; see `passes.push_forward`.
 
 Every strategy takes `(target, request)` and returns `(y, results)`.
 """
 
+import itertools
 import math
 
-import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_derivs.engine import passes
+from keras_derivs.engine.reverse import passes
 from keras_derivs.engine.target import scatter, size
 from keras_derivs.engine.terms import differentiation_plan, sort_term
 
@@ -31,13 +29,12 @@ def jacobian_by_columns(target, request):
     for k, columns in request.columns:
 
         def evaluate(copies, index, k=k):
-            y, push = passes.push_forward(copies)
-            tangents = [passes.one_hot(copies.xs[k], i) for (i,) in index]
-            return y, [[push([k], [tangent])] for tangent in tangents]
+            y, push = passes.push_forward(copies, lambda slopes: slopes[k], len(index))
+            return y, [[push(passes.one_hot(copies.xs[k], column))] for (column,) in index]
 
         index = [_columns(target, k, columns)]
         y, (block,) = passes.each(target, index, evaluate, request.chunk_size)
-        results.append(tf.linalg.matrix_transpose(_take(_flat(block), request.rows)))
+        results.append(ops.swapaxes(_take(_flat(block), request.rows), 1, 2))
     return y, results
 
 
@@ -79,7 +76,7 @@ def laplacian(target, request):
     if request.directions is not None:
         return _along_directions(target, request)
     y, diagonals = hessian_diagonal(target, request)
-    return y, [_weighted(tf.concat(diagonals, axis=-1), request.weights)]
+    return y, [_weighted(ops.concatenate(diagonals, axis=-1), request.weights)]
 
 
 def _along_directions(target, request):
@@ -99,16 +96,16 @@ def _moves(target, request):
     for k, columns in request.columns:
         x = target.xs[k]
         columns = _columns(target, k, columns)
-        part = tf.cast(request.directions[:, start : start + len(columns)], x.dtype)
+        part = ops.cast(request.directions[:, start : start + len(columns)], x.dtype)
         start += len(columns)
         moves[k] += scatter(part, columns, size(x))
     return moves
 
 
 def _weighted(values, weights):
-    return tf.reduce_sum(
-        values if weights is None else values * tf.cast(weights, values.dtype), axis=-1
-    )
+    if weights is not None:
+        values = values * ops.cast(weights, values.dtype)
+    return ops.sum(values, axis=-1)
 
 
 def partials(target, request):
@@ -125,7 +122,7 @@ def partials(target, request):
         y = passes.run(target)
         return y, [y for _ in request.terms]
     y, values = passes.each(target, [_rows(target, request)], evaluate, request.chunk_size)
-    values = iter([tf.reshape(value, tf.shape(y)) for value in values])
+    values = iter([ops.reshape(value, ops.shape(y)) for value in values])
     return y, [next(values) if term else y for term in request.terms]
 
 
@@ -134,13 +131,22 @@ def _derive(target, components, steps, sources, order):
     if order == 0:
         return passes.run(target), [{} for _ in components]
     work = sources[order - 1]
-    with passes.watch(target.xs, persistent=len(work) * len(components) > 1) as tape:
-        y, known = _derive(target, components, steps, sources, order - 1)
-    for component, found in zip(components, known):
-        for term in work:
-            source, index = (_step(found, steps[term])) if term else (y, component)
-            cotangent = passes.one_hot(source, index)
-            found[term] = passes.pull_back(tape, source, target.xs, cotangent, order)
+
+    def lower(at):
+        y, known = _derive(at, components, steps, sources, order - 1)
+        pairs = [
+            _step(found, steps[term]) if term else (y, component)
+            for component, found in zip(components, known)
+            for term in work
+        ]
+        return [source for source, _ in pairs], (y, known)
+
+    num_pulls = len(work) * len(components)
+    tensors, (y, known), pull = passes.differentiate(target, lower, num_pulls, order)
+    asked = itertools.product(range(len(components)), work)
+    for n, (which, term) in enumerate(asked):
+        index = steps[term][1][1] if term else components[which]
+        known[which][term] = pull(n, passes.one_hot(tensors[n], index))
     return y, known
 
 
@@ -156,59 +162,67 @@ def _partial(found, step):
 def jvp(target, request):
     """J v, of y's shape."""
     y, push = passes.push_forward(target)
-    return y, [push(range(len(target.xs)), request.vectors)]
+    return y, [push(list(request.vectors))]
 
 
 def vjp(target, request):
     """v J, of the shape of each x."""
-    with passes.watch(target.xs) as tape:
-        y = passes.run(target)
-    return y, passes.pull_back(tape, y, target.xs, request.vectors[0])
+    y, pull = passes.value(target)
+    return y, pull(request.vectors[0])
 
 
 def hvp(target, request):
     """H v of the selected output, of the shape of each x."""
     (row,) = request.rows.tolist()
-    with passes.watch(target.xs) as tape:
-        y, (slopes,) = passes.gradients(target, [(row,)])
-    return y, passes.pull_back(tape, slopes, target.xs, list(request.vectors), order=2)
+
+    def slopes(at):
+        y, (slope,) = passes.gradients(at, [(row,)])
+        return [slope], y
+
+    _, y, pull = passes.differentiate(target, slopes, order=2)
+    return y, pull(0, list(request.vectors))
 
 
 def _rows(target, request):
     """The selected outputs; where their number is unknown, the model tells it."""
-    return tf.range(size(passes.run(target))) if request.rows is None else request.rows
+    return ops.arange(size(passes.run(target))) if request.rows is None else request.rows
 
 
 def _columns(target, k, columns):
     if columns is not None:
         return columns
     entries = size(target.xs[k])
-    return np.arange(entries) if isinstance(entries, int) else tf.range(entries)
+    return np.arange(entries) if isinstance(entries, int) else ops.arange(entries)
 
 
 def _pairs(rows, columns):
     """Every output with every entry of x, as two columns of indices."""
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
         return [np.repeat(rows, len(columns)), np.tile(columns, len(rows))]
-    return [tf.repeat(rows, tf.size(columns)), tf.tile(columns, [tf.size(rows)])]
+    rows, columns = ops.convert_to_tensor(rows), ops.convert_to_tensor(columns)
+    pairs = ops.meshgrid(rows, columns, indexing="ij")
+    return [ops.reshape(column, (-1,)) for column in pairs]
 
 
 def _flat(block):
     """(B, index, *shape) to (B, index, entries)."""
-    if block.shape.rank == 3:
+    if len(block.shape) == 3:
         return block
-    batch, index, *shape = keras.ops.shape(block)
+    batch, index, *shape = ops.shape(block)
     known = all(isinstance(n, int) for n in shape)
-    entries = math.prod(shape) if known else tf.reduce_prod(tf.stack(shape))
-    return tf.reshape(block, [batch, index, entries])
+    entries = math.prod(shape) if known else ops.prod(ops.stack(shape))
+    return ops.reshape(block, (batch, index, entries))
 
 
 def _split(block, rows, columns):
     """(B, rows * columns, …) to (B, rows, columns, …)."""
-    shape = tf.shape(block)
-    split = [tf.size(rows), tf.size(columns)]
-    return tf.reshape(block, tf.concat([shape[:1], split, shape[2:]], axis=0))
+    batch, _, *shape = ops.shape(block)
+    return ops.reshape(block, (batch, _length(rows), _length(columns), *shape))
+
+
+def _length(indices):
+    return len(indices) if isinstance(indices, np.ndarray) else ops.shape(indices)[0]
 
 
 def _take(block, indices):
-    return block if indices is None else tf.gather(block, indices, axis=-1)
+    return block if indices is None else ops.take(block, indices, axis=-1)

@@ -1,0 +1,27 @@
+"""The framework that Keras runs on, behind one contract.
+
+Each of `tensorflow`, `jax` and `torch` defines the same names; only the one that Keras runs on is
+imported.
+
+- `vjp(function, xs, num_pulls=1)`: call `function(xs)`, which returns `(outputs, beside)`, and
+  return `(outputs, beside, pull)`. `outputs` is a list whose items are tensors or lists of
+  tensors. `pull(n, cotangent)` gives, for each x, the gradient of the sum of `outputs[n]`
+  weighted by `cotangent` (`None`: by one), or `None` where no gradient arrives. It is called
+  `num_pulls` times. `beside` is passed on. All results can be differentiated again.
+- `scope()`: the context in which a model runs so that its derivatives are exact.
+- `after(tensors)`: the context in which a computation waits for `tensors`.
+- `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.
+- `eagerly(function, *args)`: call it with numbers, also while a graph is being built.
+- `steps(target, order)`: the operations of a model; `guarded` and `obstacle`: what cannot be
+  compiled.
+- `NO_GRADIENT`: the errors of an operation that cannot be differentiated.
+"""
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    from keras_derivs.backend.tensorflow import *  # noqa: F403
+elif keras.backend.backend() == "jax":
+    from keras_derivs.backend.jax import *  # noqa: F403
+else:
+    from keras_derivs.backend.torch import *  # noqa: F403

@@ -1,0 +1,71 @@
+"""JAX: derivatives by `jax.linearize` and its transpose."""
+
+import contextlib
+
+import jax
+
+from keras_derivs.backend.jaxpr import FLAT, KINKED, LOST, STOPPED, steps  # noqa: F401
+from keras_derivs.backend.stateless import stateless
+
+MODES = ("jit",)
+NO_GRADIENT = (NotImplementedError,)
+
+
+def vjp(function, xs, num_pulls=1):
+    """See `keras_derivs.backend.vjp`."""
+    xs = [jax.numpy.asarray(x) for x in xs]
+    outputs, push, beside = jax.linearize(lambda *xs: function(list(xs)), *xs, has_aux=True)
+
+    def pull(n, cotangent=None):
+        if cotangent is None:
+            cotangent = jax.tree.map(jax.numpy.ones_like, outputs[n])
+        transposed = jax.linear_transpose(lambda *moves: push(*moves)[n], *xs)
+        return list(transposed(cotangent))
+
+    return outputs, beside, pull
+
+
+@contextlib.contextmanager
+def scope(model):
+    """No update of any variable, seed or loss; derivatives of JAX are exact by themselves."""
+    with stateless():
+        yield
+
+
+def selecting(cotangent):
+    return cotangent
+
+
+def after(tensors):
+    return contextlib.nullcontext()
+
+
+def compiled(function, mode=MODES[0]):
+    return jax.jit(function)
+
+
+def compiling():
+    """Whether a function is being traced to be compiled; JAX compiles whatever it traces."""
+    return False
+
+
+def tracing():
+    """Whether a program is being traced."""
+    return not jax.core.trace_ctx.is_top_level()
+
+
+def outside():
+    """The context that computes with numbers, also while a program is being traced."""
+    return jax.ensure_compile_time_eval()
+
+
+def loops(found, order):
+    return set()
+
+
+def not_compiled(found):
+    return set()
+
+
+def refuse_gradient(x, error):
+    return x

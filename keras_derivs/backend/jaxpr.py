@@ -1,0 +1,118 @@
+"""What the traced program of a model holds, on the way from its inputs to its output.
+
+An operation lies on the way if it depends on an input and the output depends on it, other than
+through a stopped gradient.
+"""
+
+import os
+
+import jax
+import keras
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from keras_derivs.backend.step import Step
+
+STOPPED = {"stop_gradient"}
+LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into Python
+# Piecewise constant: the derivative of what passes through them is zero.
+FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
+KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
+# What they return does not vary with the values of what they get, or is no number.
+ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
+
+
+def steps(run, inputs, wrt, order):
+    """Every `Step` of `run(inputs)`; `None` where it cannot be traced."""
+    try:
+        jaxpr = jax.make_jaxpr(lambda *xs: run(list(xs)))(*inputs).jaxpr
+    except Exception:  # code that needs numbers: only eager calls of it are possible
+        return None
+    starts = {jaxpr.invars[position] for position in wrt}
+    return _walk(jaxpr, starts, _variables(jaxpr.outvars), "")
+
+
+def _walk(jaxpr, starts, ends, scope):
+    reached = _forward(jaxpr, starts)
+    needed = _backward(jaxpr, ends)
+    found = []
+    for equation in jaxpr.eqns:
+        sources, results = _variables(equation.invars), set(equation.outvars)
+        on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
+        name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+        found.append(Step(_type(equation), f"{name}/{equation.primitive.name}", on_the_way))
+        for inner in _programs(equation):
+            begins = _begins(equation, inner, reached) if on_the_way else set()
+            found += _walk(inner, begins, _variables(inner.outvars), name)
+    return found
+
+
+def _begins(equation, inner, reached):
+    """The inputs of an inner program that depend on what is differentiated.
+
+    Its inputs are the last ones of the equation; a loop passes its results on to its inputs.
+    """
+    sources = equation.invars[len(equation.invars) - len(inner.invars) :]
+    if equation.primitive.name in ("scan", "while") or len(sources) != len(inner.invars):
+        return set(inner.invars)
+    return {x for x, source in zip(inner.invars, sources) if _variables([source]) & reached}
+
+
+def _forward(jaxpr, starts):
+    """What depends on `starts`."""
+    reached = set(starts)
+    for equation in jaxpr.eqns:
+        if equation.primitive.name not in ENDS and reached & _variables(equation.invars):
+            reached |= {y for y in equation.outvars if y.aval.dtype != bool}
+    return reached
+
+
+def _backward(jaxpr, ends):
+    """What `ends` depend on, other than through a stopped gradient."""
+    needed = set(ends)
+    for equation in reversed(jaxpr.eqns):
+        if _type(equation) not in STOPPED and needed & set(equation.outvars):
+            needed |= _variables(equation.invars)
+    return needed
+
+
+def _variables(atoms):
+    return {atom for atom in atoms if not isinstance(atom, Literal)}
+
+
+def _programs(equation):
+    """The programs that an equation calls."""
+    leaves = jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda p: isinstance(p, (Jaxpr, ClosedJaxpr))
+    )
+    closed = (p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in leaves)
+    return [program for program in closed if isinstance(program, Jaxpr)]
+
+
+def _type(equation):
+    name = equation.primitive.name
+    if name in ("jit", "pjit"):  # a function of JAX, such as `relu`
+        return equation.params.get("name", name)
+    if name == "convert_element_type":
+        kinds = [
+            keras.backend.standardize_dtype(x.aval.dtype)
+            for x in (equation.invars[0], equation.outvars[0])
+        ]
+        return "cast_to_integer" if _is_float(kinds[0]) and "int" in kinds[1] else name
+    if name == "stop_gradient" and _inside_jax(equation):
+        return "shift"  # as of a softmax, whose value does not depend on it
+    return name
+
+
+def _is_float(dtype):
+    return "float" in dtype
+
+
+def _inside_jax(equation):
+    """Whether JAX itself stops the gradient: of what cancels, as the maximum in a softmax."""
+    frames = equation.source_info.traceback.frames
+    callers = [n for n, frame in enumerate(frames) if frame.function_name == "stop_gradient"]
+    return bool(callers) and _of_jax(frames[callers[-1] + 1].file_name)
+
+
+def _of_jax(file_name):
+    return file_name.startswith(os.path.dirname(jax.__file__))

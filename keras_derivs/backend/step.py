@@ -1,0 +1,19 @@
+"""An operation of the framework, as the audit speaks of it."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation of the framework; its name begins with those of the layers around."""
+
+    type: str
+    name: str
+    on_the_way: bool = True
+
+    @property
+    def scopes(self):
+        """The names of the layers around, also without the number that a second use adds."""
+        parts = self.name.split("/")
+        return dict.fromkeys(name for text in parts for name in (text, re.sub(r"_\d+$", "", text)))

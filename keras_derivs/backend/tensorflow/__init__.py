@@ -1,0 +1,76 @@
+"""TensorFlow: derivatives by nested `tf.GradientTape`."""
+
+import contextlib
+import re
+
+import tensorflow as tf
+
+from keras_derivs.backend.tensorflow import exact, unselected
+from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
+    MODES,
+    compiled,
+    compiling,
+    outside,
+    tracing,
+)
+from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
+    FLAT,
+    KINKED,
+    LOST,
+    STOPPED,
+    steps,
+)
+from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
+
+NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
+
+
+def vjp(function, xs, num_pulls=1):
+    """Run `function(xs)`, and return what it returns and its vector-Jacobian products.
+
+    See `keras_derivs.backend.vjp`.
+    """
+    xs = [tf.convert_to_tensor(x) for x in xs]
+    with tf.GradientTape(num_pulls > 1, watch_accessed_variables=False) as tape:
+        tape.watch(xs)
+        outputs, beside = function(xs)
+
+    def pull(n, cotangent=None):
+        with exact.gradients():
+            gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
+        return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+    return outputs, beside, pull
+
+
+@contextlib.contextmanager
+def scope(model):
+    """Exact derivatives, no trace left; an operation that is missing in float64 is named."""
+    try:
+        with exact.scope():
+            yield
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        if "double" in str(error).lower():
+            raise _without_kernel(model, error) from error
+        raise
+
+
+def _without_kernel(model, error):
+    layer = re.search(r"when calling (\w+)\.call", str(error))
+    operation = re.search(r"\{\{node (\w+)", str(error))
+    names = [f"'{found[1]}'" for found in (operation, layer) if found]
+    return ValueError(
+        f"A derivative in float64 needs operations that TensorFlow has in float64. Received: "
+        f"'{model.name}' with {' of a layer '.join(names) or 'one that it has not'}. Give that "
+        f'layer `dtype="float32"`, or compute all in float32.'
+    )
+
+
+def selecting(cotangent):
+    """A cotangent that is zero where nothing of the output is selected; see `unselected`."""
+    return unselected.mark(cotangent, lambda: tf.equal(cotangent, 0))
+
+
+def after(tensors):
+    """What is computed in this context waits for `tensors`."""
+    return tf.control_dependencies(tensors) if tensors else contextlib.nullcontext()

@@ -1,0 +1,88 @@
+"""PyTorch: derivatives by `torch.autograd.grad`, whose graph is kept."""
+
+import contextlib
+
+import torch
+
+from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.torch_calls import (  # noqa: F401
+    FLAT,
+    KINKED,
+    LOST,
+    STOPPED,
+    Exact,
+    steps,
+)
+
+MODES = ()
+NO_GRADIENT = (NotImplementedError,)
+
+
+def vjp(function, xs, num_pulls=1):
+    """See `keras_derivs.backend.vjp`."""
+    with torch.enable_grad():
+        xs = [_followed(x) for x in xs]
+        outputs, beside = function(xs)
+
+    def pull(n, cotangent=None):
+        ys = outputs[n] if isinstance(outputs[n], list) else [outputs[n]]
+        weights = cotangent if isinstance(cotangent, list) else [cotangent] * len(ys)
+        weights = [torch.ones_like(y) if w is None else w for y, w in zip(ys, weights)]
+        pairs = [(y, w) for y, w in zip(ys, weights) if y.requires_grad]
+        if not pairs:
+            return [None] * len(xs)
+        ys, weights = zip(*pairs)
+        with torch.enable_grad():
+            found = torch.autograd.grad(ys, xs, weights, create_graph=True, allow_unused=True)
+        return list(found)
+
+    return outputs, beside, pull
+
+
+def _followed(x):
+    """`x` under a name of its own: only what is computed from this one counts."""
+    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+
+
+@contextlib.contextmanager
+def scope(model):
+    """Exact derivatives, and no update of any variable, seed or loss."""
+    with stateless(), Exact():
+        yield
+
+
+def selecting(cotangent):
+    return cotangent
+
+
+def after(tensors):
+    return contextlib.nullcontext()
+
+
+def compiled(function, mode=None):
+    """PyTorch runs functions as they are; `torch.compile` cannot differentiate twice."""
+    return function
+
+
+def compiling():
+    return torch.compiler.is_compiling()
+
+
+def tracing():
+    return False
+
+
+def outside():
+    return contextlib.nullcontext()
+
+
+def loops(found, order):
+    return set()
+
+
+def not_compiled(found):
+    return set()
+
+
+def refuse_gradient(x, error):
+    return x

@@ -1,0 +1,105 @@
+"""The functions of PyTorch that a model calls: what lies on the way, and what is made exact.
+
+An operation lies on the way if it depends on an input and the output depends on it, other than
+through a stopped gradient.
+"""
+
+import torch
+from keras.src.backend.common.name_scope import current_path
+from torch.overrides import TorchFunctionMode
+
+from keras_derivs.backend.step import Step
+
+STOPPED = {"detach"}
+# They leave PyTorch: the derivative would lack what passes through them.
+LOST = {"numpy", "tolist", "item", "__array__", "data_ptr"}
+# Piecewise constant: the derivative of what passes through them is zero.
+FLAT = {
+    "round", "floor", "ceil", "trunc", "sign", "sgn", "argmax", "argmin", "bucketize",
+    "floor_divide", "cast_to_integer",
+}  # fmt: skip
+KINKED = {"relu", "relu6", "leaky_relu", "hardtanh"}  # their second derivative is zero
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps the calls of PyTorch's functions, with their tensors, which identities tell apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sources, results = _tensors((args, kwargs)), _tensors(result)
+        if sources:
+            self.calls.append((function, current_path(), sources, results))
+        return result
+
+
+def steps(run, inputs, wrt, order):
+    """Every `Step` of `run(inputs)`."""
+    recorder = _Recorder()
+    inputs = [x.detach() for x in inputs]
+    with torch.no_grad(), recorder:
+        y = run(inputs)
+    starts = {id(inputs[position]) for position in wrt}
+    return _walk(recorder.calls, starts, {id(y)})
+
+
+def _walk(calls, starts, ends):
+    reached, needed, depend = set(starts), set(ends), []
+    for _, _, sources, results in calls:
+        depend.append(any(id(x) in reached for x in sources))
+        if depend[-1]:
+            reached |= {id(y) for y in results if y.dtype != torch.bool}
+    found = []
+    for (function, path, sources, results), depends in zip(calls[::-1], depend[::-1]):
+        type = _type(function, sources, results)
+        wanted = any(id(y) in needed for y in results) or (not results and type in LOST)
+        if wanted and type not in STOPPED:
+            needed |= {id(x) for x in sources}
+        found.append(Step(type, f"{path}/{type}", depends and wanted))
+    return found[::-1]
+
+
+def _tensors(nested):
+    return [x for x in torch.utils._pytree.tree_leaves(nested) if isinstance(x, torch.Tensor)]
+
+
+def _type(function, sources, results):
+    name = function.__name__
+    whole = results and not (results[0].is_floating_point() or results[0].dtype == torch.bool)
+    if name in ("to", "type", "int", "long") and sources[0].is_floating_point() and whole:
+        return "cast_to_integer"
+    return name.removesuffix("_")
+
+
+class Exact(TorchFunctionMode):
+    """Calls formulas in place of functions whose higher derivatives PyTorch has wrong or not."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return FORMULAS.get(function, function)(*args, **(kwargs or {}))
+
+
+def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """By definition: the third derivative of PyTorch's own is wrong."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = x - x.mean(axes, keepdim=True)
+    y = centred * torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """By definition: the fast kernels can be differentiated once."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+        )
+
+
+FORMULAS = {
+    torch.nn.functional.layer_norm: _layer_norm,
+    torch.layer_norm: _layer_norm,
+    torch.nn.functional.scaled_dot_product_attention: _attention,
+}
