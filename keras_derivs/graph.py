@@ -137,9 +137,29 @@ def used_elsewhere(model):
     for layer in layers:
         inside.update(nodes_of(layer))
         inside.update(nodes_of(getattr(layer, "_functional", None)))
+        if isinstance(layer, keras.Sequential):
+            inside.update(_earlier_nodes(layer))
     return any(
         node not in inside for layer in layers if layer.weights for node in layer._inbound_nodes
     )
+
+
+def _earlier_nodes(sequential):
+    """What `Sequential.add` leaves behind: nodes between its own layers that lead nowhere else."""
+    own = sequential._layers
+    return [
+        node
+        for layer in own
+        for node in layer._inbound_nodes
+        if all(x._keras_history.operation in own for x in node.input_tensors)
+        and all(consumer.operation in own for consumer in _consumers(node))
+    ]
+
+
+def _consumers(node):
+    made = set(map(id, node.outputs))
+    following = node.operation._outbound_nodes
+    return [other for other in following if made & set(map(id, other.input_tensors))]
 
 
 def nodes_of(model):
