@@ -10,6 +10,7 @@ imported.
   `num_pulls` times. `beside` is passed on. All results can be differentiated again.
 - `scope()`: the context in which a model runs so that its derivatives are exact.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
+- `weights_scope()`: a function that makes the context in which weights are made.
 - `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.
 - `eagerly(function, *args)`: call it with numbers, also while a graph is being built.
 - `steps(target, order)`: the operations of a model; `guarded` and `obstacle`: what cannot be

@@ -10,8 +10,6 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     KINKED,
     LOST,
     STOPPED,
-    VALUES,
-    VECTORS,
     Exact,
     steps,
 )
@@ -74,8 +72,8 @@ def tracing():
     return False
 
 
-def outside():
-    return contextlib.nullcontext()
+def weights_scope():
+    return contextlib.nullcontext
 
 
 def loops(found, order):

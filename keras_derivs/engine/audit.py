@@ -16,13 +16,6 @@ LOUD = 1e4  # factor on other rows: shows a limit relative to the maximum of a b
 UNKNOWN_LENGTH = 4
 
 
-def build(model, structure, specs):
-    """Create the weights of a model that has none yet by calling it once."""
-    if not model.built:
-        with backend.outside():
-            model(keras.tree.pack_sequence_as(structure, _probe(specs, 0)), training=False)
-
-
 def check(model, structure, specs, wrt, output, training, order):
     """Raise unless rows are independent and a gradient reaches each of the inputs `wrt`.
 

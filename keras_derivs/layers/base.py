@@ -87,9 +87,18 @@ class DerivativeLayer(keras.layers.Layer):
             )
         return super().__call__(*args, **kwargs)
 
+    def compute_output_shape(self, input_shape):
+        """The shapes of the results; the model is not run."""
+        specs = planning.specs(self.model, input_shape, self.compute_dtype)
+        inputs, _ = self.split(specs)
+        outline = planning.outline(self, inputs, keras.tree.flatten(inputs))
+        return keras.tree.map_structure(lambda x: tuple(x.shape), self._specs(outline, inputs))
+
     def compute_output_spec(self, inputs, mask=None):
         inputs, _ = self.split(inputs)
-        plan = self._plan_for(inputs)
+        return self._specs(self._plan_for(inputs), inputs)
+
+    def _specs(self, plan, inputs):
         batch = keras.tree.flatten(inputs)[plan.wrt[0]].shape[0]
         results = [
             keras.KerasTensor((batch, *shape), dtype=plan.xs[0].dtype)

@@ -1,15 +1,27 @@
 """What follows from the shapes of a layer's inputs: what is asked, and how it is computed."""
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
 import keras
 
-from keras_derivs.engine import audit, choose
+from keras_derivs.engine import audit, choose, weights
 from keras_derivs.engine.notes import notes
 from keras_derivs.engine.target import Request
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import arguments
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What shapes alone tell of a request."""
+
+    y: keras.KerasTensor
+    xs: list  # the inputs that are differentiated, each once
+    wrt: tuple  # their positions among the flat inputs
+    output: int
+    coordinates: list
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ def make(layer, inputs, flat, earlier=None):
     coordinates = _coordinates(layer, inputs, flat)
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
     xs = [specs[position] for position in wrt]
+    weights.create(layer.model, inputs, specs)
     output, y = _output(layer, inputs, specs)
     request = _request(layer, coordinates, wrt, xs, y)
     probe = (layer.model, inputs, specs, wrt, output, layer.training)
@@ -42,6 +55,30 @@ def make(layer, inputs, flat, earlier=None):
     steps = earlier.steps if earlier else _audit(layer, probe, request.order)
     choice = choose.choose(layer.strategy, request, y, xs, obstacle)
     return Plan(y, xs, wrt, output, coordinates, request, choice, steps)
+
+
+def outline(layer, inputs, flat):
+    """The `Outline` of a derivative layer; a model is not run unless it has to be built first."""
+    specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+    coordinates = _coordinates(layer, inputs, flat)
+    wrt = tuple(dict.fromkeys(at.position for at in coordinates))
+    try:
+        output, y = _output(layer, inputs, specs)
+    except Exception:
+        if layer.model.built:
+            raise
+        weights.create(layer.model, inputs, specs)
+        output, y = _output(layer, inputs, specs)
+    return Outline(y, [specs[position] for position in wrt], wrt, output, coordinates)
+
+
+def specs(model, shapes, dtype):
+    """Shapes, in their structure, as specs of the inputs of a model."""
+    declared = [x.dtype for x in getattr(model, "inputs", None) or []]
+    dtypes = itertools.chain(declared, itertools.repeat(dtype))
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor(shape, dtype=next(dtypes)), shapes
+    )
 
 
 def lacks(layer, steps, order):
@@ -68,7 +105,6 @@ def _coordinates(layer, inputs, flat):
 def _output(layer, inputs, specs):
     """The position and the spec of the chosen output."""
     model = layer.model
-    audit.build(model, inputs, specs)
     outputs = model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
     flat, names = keras.tree.flatten(outputs), arguments.output_names(model, outputs)
     if layer.chosen_output is None and len(flat) > 1:

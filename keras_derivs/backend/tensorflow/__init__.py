@@ -10,16 +10,14 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,
     compiled,
     compiling,
-    outside,
     tracing,
+    weights_scope,
 )
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     FLAT,
     KINKED,
     LOST,
     STOPPED,
-    VALUES,
-    VECTORS,
     steps,
 )
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401

@@ -1,5 +1,7 @@
 """The ways TensorFlow runs a function."""
 
+import contextlib
+
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
@@ -22,6 +24,7 @@ def tracing():
     return not tf.executing_eagerly()
 
 
-def outside():
-    """The context that runs eagerly, also while a graph is being built."""
-    return tf.init_scope()
+def weights_scope():
+    """A function that makes the context in which weights are made here, for another thread."""
+    distributed = tf.distribute.has_strategy()
+    return tf.distribute.get_strategy().scope if distributed else contextlib.nullcontext

@@ -160,9 +160,9 @@ def _partial(found, step):
 
 
 def jvp(target, request):
-    """J v, of y's shape."""
+    """J v, of y's shape and the dtype of x."""
     y, push = passes.push_forward(target)
-    return y, [push(list(request.vectors))]
+    return y, [ops.cast(push(list(request.vectors)), target.xs[0].dtype)]
 
 
 def vjp(target, request):
@@ -199,7 +199,7 @@ def _pairs(rows, columns):
     """Every output with every entry of x, as two columns of indices."""
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
         return [np.repeat(rows, len(columns)), np.tile(columns, len(rows))]
-    rows, columns = (ops.cast(ops.convert_to_tensor(z), "int32") for z in (rows, columns))
+    rows, columns = ops.convert_to_tensor(rows), ops.convert_to_tensor(columns)
     pairs = ops.meshgrid(rows, columns, indexing="ij")
     return [ops.reshape(column, (-1,)) for column in pairs]
 
