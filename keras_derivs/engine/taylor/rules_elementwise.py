@@ -26,6 +26,7 @@ from keras_derivs.engine.taylor.series import (
     rsqrt,
     sigmoid,
     sine_and_cosine,
+    slope_of_root,
     softplus,
     sqrt,
     tanh,
@@ -65,14 +66,12 @@ FUNCTIONS = {
     knp.Sinh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[0],
     knp.Cosh: lambda z: sine_and_cosine(z, ops.sinh(z.value), ops.cosh(z.value), 1)[1],
     knp.Tanh: tanh,
-    knp.Arcsin: lambda z: integrate(z, ops.arcsin(z.value), rsqrt(1 - z) * rsqrt(1 + z)),
-    knp.Arccos: lambda z: integrate(z, ops.arccos(z.value), -(rsqrt(1 - z) * rsqrt(1 + z))),
+    knp.Arcsin: lambda z: integrate(z, ops.arcsin(z.value), rsqrt(_one_minus_square(z))),
+    knp.Arccos: lambda z: integrate(z, ops.arccos(z.value), -rsqrt(_one_minus_square(z))),
     knp.Arctan: lambda z: integrate(z, ops.arctan(z.value), reciprocal(square(z) + 1)),
     knp.Arcsinh: lambda z: integrate(z, ops.arcsinh(z.value), _rsqrt_of_square(z)),
     knp.Arccosh: lambda z: integrate(z, ops.arccosh(z.value), rsqrt(z - 1) * rsqrt(z + 1)),
-    knp.Arctanh: lambda z: integrate(
-        z, ops.arctanh(z.value), reciprocal(1 - z) * reciprocal(1 + z)
-    ),
+    knp.Arctanh: lambda z: integrate(z, ops.arctanh(z.value), reciprocal(_one_minus_square(z))),
     kmath.Rsqrt: rsqrt,
     kmath.Erf: erf,
     kmath.Erfc: lambda z: -erf(z).with_value(-ops.erfc(z.value)),
@@ -91,6 +90,10 @@ taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
 taylor_rule(knp.Cbrt)(lambda operation, x: cbrt(x))
 
 
+def _one_minus_square(z):
+    return (1 - square(z)).with_value((1 - z.value) * (1 + z.value))
+
+
 def _rsqrt_of_square(z):
     """1 / sqrt(z^2 + 1), computed in units of |z| where that is large."""
     unit = ops.maximum(ops.abs(z.value), 1.0)
@@ -105,22 +108,23 @@ def softsign(z, operation):
 
 @smooth(nn.Squareplus)
 def squareplus(z, operation):
-    """(z + sqrt(z^2 + b)) / 2; the sum cancels where z is negative, b / (sqrt(z^2 + b) - z) not."""
-    root = sqrt(square(z) + operation.b)
-    below = reciprocal(root - z) * operation.b
-    table = {t: ops.where(z.value < 0, below.table[t], c) for t, c in (z + root).table.items()}
-    return z.like(table) * 0.5
+    """(z + r) / 2 with r = sqrt(z^2 + b); far below zero, z + r is b / (r - z)."""
+    slope = slope_of_root(z, operation.b)
+    root = ops.sqrt(ops.square(z.value) + operation.b)
+    below = operation.b / (root + ops.abs(z.value)) / root
+    half = ops.where(z.value < 0, below, 1 + slope.value) * 0.5
+    return integrate(z, operation.call(z.value), (slope * 0.5).with_value(half))
 
 
 @smooth(nn.Gelu)
 def gelu(z, operation):
+    """z times 1 + tanh, which is twice a sigmoid, or 1 + erf, the erfc of the other sign."""
+    value = operation.call(z.value)
     if operation.approximate:
         inner = z + square(z) * z * float(np.float32(0.044715))
-        return z * (tanh(inner * math.sqrt(2 / math.pi)) + 1) * 0.5
+        return (z * sigmoid(inner * math.sqrt(8 / math.pi))).with_value(value)
     x = z * ROOT_OF_HALF
-    below = ops.erfc(-x.value)  # 1 + erf(x), of which little is left far below zero
-    y = z * (erf(x).with_value(below)) * 0.5
-    return y.with_value(ops.gelu(z.value, approximate=False))
+    return (z * erf(x).with_value(ops.erfc(-x.value)) * 0.5).with_value(value)
 
 
 @taylor_rule(knp.Power)

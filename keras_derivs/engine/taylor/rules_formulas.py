@@ -11,9 +11,8 @@ from keras.src.ops import numpy as knp
 from keras_derivs.engine.taylor.polynomial import Polynomial, square
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
-from keras_derivs.engine.taylor.rules_bilinear import align, quotient
-from keras_derivs.engine.taylor.rules_reductions import times
-from keras_derivs.engine.taylor.series import norm
+from keras_derivs.engine.taylor.rules_bilinear import align
+from keras_derivs.engine.taylor.series import compose, reciprocal, sqrt
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 
 LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
@@ -35,13 +34,26 @@ def formula(*classes):
 
 @taylor_rule(knp.Hypot)
 def hypot(operation, a, b):
-    """A norm, computed in units of the larger argument."""
+    """p sqrt(1 + (q / p)^2) for the vector (p, q) that is (a, b), turned; 0 at the origin."""
+    value, across, ahead = _turned(a, b)
+    tangent = across * reciprocal(ahead)
+    size = ahead * compose(lambda t: sqrt(square(t) + 1), tangent).with_value(ops.ones_like(value))
+    kept = size.each(lambda c: ops.where(value > 0, c, ops.zeros_like(c)))
+    return kept.with_value(value)
+
+
+def _turned(a, b):
+    """The length of the vector (a, b), and its coordinates along axes turned by its angle.
+
+    They are computed with an angle that is exact at the value: there the first is 0, the second
+    the length, or 1 at the origin.
+    """
     a, b = (_lifted(x, [a, b]) for x in align(a, b))
-    value = operation.call(a.value, b.value)
-    unit = ops.maximum(ops.abs(a.value), ops.abs(b.value))
-    unit = ops.stop_gradient(ops.where(unit > 0, unit, ops.ones_like(unit)))
-    size = norm(square(a * (1 / unit)) + square(b * (1 / unit))) * unit
-    return fit(size, value)
+    value = ops.hypot(a.value, b.value)
+    length = ops.where(value > 0, value, ops.ones_like(value))
+    cosine, sine = a.value / length, b.value / length
+    across = fit(b * cosine + a * -sine, ops.zeros_like(value))
+    return value, across, fit(a * cosine + b * sine, length)
 
 
 @formula(knp.Logaddexp)
@@ -106,11 +118,9 @@ def _first(conditions, choices, default):
 @taylor_rule(knp.Arctan2)
 def arctan2(operation, y, x):
     """The angle of (x, y), turned by its value: near zero it is an arctangent."""
-    y, x = (_lifted(z, [y, x]) for z in align(y, x))
-    across = times(y, x.value) - times(x, y.value)
-    ahead = times(x, x.value) + times(y, y.value)
-    angle = quotient(knp.Divide(name="divide"), across, ahead)
-    return call(ops.arctan, angle).with_value(operation.call(y.value, x.value))
+    _, across, ahead = _turned(x, y)
+    angle = call(ops.arctan, across * reciprocal(ahead))
+    return angle.with_value(operation.call(*values(align(y, x))))
 
 
 def _lifted(x, others):

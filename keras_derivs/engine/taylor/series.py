@@ -114,18 +114,23 @@ def _advance(z, v, term):
     )
 
 
-def riccati(z, y0, constant, linear, quadratic):
-    """The solution of y' = constant + linear y + quadratic y^2, of value `y0`."""
+def riccati(z, y0, constant, linear, quadratic, slope=None):
+    """The solution of y' = constant + linear y + quadratic y^2, of value `y0`.
+
+    `slope` is y' at the value, where the sum would cancel.
+    """
     y, v = {}, {}
     for term in z.space.monomials:
         value = _advance(z, v, term) if term else y0
         if value is not None:
             y[term] = value
         if term in z.space.inner:
-            squared = convolve_square(Polynomial(z.space, y), term) if quadratic else None
-            v[term] = total([scaled(y.get(term), linear), scaled(squared, quadratic)])
-            if not term and constant:
-                v[term] = v[term] + constant
+            v[term] = slope if not term else None
+            if v[term] is None:
+                squared = convolve_square(Polynomial(z.space, y), term) if quadratic else None
+                v[term] = total([scaled(y.get(term), linear), scaled(squared, quadratic)])
+                if not term and constant:
+                    v[term] = v[term] + constant
     return z.like(y)
 
 
@@ -182,11 +187,20 @@ def exp(z):
 
 
 def tanh(z):
-    return riccati(z, ops.tanh(z.value), 1, 0, -1)
+    """The slope 1 - tanh^2 is 4 e / (1 + e)^2 with e = exp(-2 |z|), which is right far out too."""
+    decay = ops.exp(-2 * ops.abs(z.value))
+    return riccati(z, ops.tanh(z.value), 1, 0, -1, 4 * decay / ops.square(1 + decay))
 
 
 def sigmoid(z):
-    return riccati(z, ops.sigmoid(z.value), 0, 1, -1)
+    """(1 + tanh(z / 2)) / 2: its own equation y' = y - y^2 cancels where y is one half."""
+    return (tanh(z * 0.5) * 0.5).with_value(ops.sigmoid(z.value))
+
+
+def slope_of_root(z, rest):
+    """z / r for r = sqrt(z^2 + rest), from its slope rest / r^3, which does not cancel."""
+    over = rsqrt(square(z) + rest)
+    return integrate(z, z.value * over.value, square(over) * over * rest)
 
 
 def reciprocal(z):
