@@ -274,6 +274,20 @@ def half_gradient(x):
     return x * x, lambda upstream: upstream * 2 * tf.stop_gradient(x)
 
 
+@tf.custom_gradient
+def stopped_before(x):
+    slope = tf.stop_gradient(tf.cos(x))
+    return tf.sin(x), lambda upstream: upstream * slope
+
+
+@tf.custom_gradient
+def numpy_slope(x):
+    def gradient(upstream):
+        return upstream * tf.ensure_shape(tf.numpy_function(np.cos, [x], x.dtype), x.shape)
+
+    return tf.sin(x), gradient
+
+
 # what is planted -> (function, order, what a warning says)
 LACKING = {
     "stop_gradient": (lambda x: x * ops.stop_gradient(x), 1, "Gradients are stopped at 'StopGradient'"),
@@ -283,6 +297,9 @@ LACKING = {
     ),
     "integers": (lambda x: x + ops.cast(ops.cast(x, "int32"), x.dtype), 1, "piece: 'CastToInteger'"),
     "custom gradient": (half_gradient, 2, "Gradients are stopped at 'StopGradient'"),
+    "custom gradient, stopped before": (
+        stopped_before, 2, "Gradients are stopped at 'StopGradient'"
+    ),
     "relu": (ops.relu, 2, "Piecewise linear: 'Relu'"),
 }  # fmt: skip
 
@@ -310,6 +327,13 @@ def test_numpy_code_is_an_error():
         ValueError, match="'PyFunc' in 'planted'.*would be missing.*custom_gradient"
     ):
         kd.Gradient(model)
+
+
+def test_numpy_code_in_a_custom_gradient_has_no_second_derivative():
+    model = around(Function(numpy_slope, name="planted"))
+    kd.Gradient(model)
+    with pytest.raises(ValueError, match="(?s)'PyFunc' in 'planted'.*would be missing"):
+        kd.Hessian(model)
 
 
 def test_numpy_code_with_a_gradient_is_right(float64):

@@ -29,16 +29,16 @@ CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 def steps(run, inputs, wrt, order):
     """Every `Step` of `run(inputs)`; `None` where it cannot be traced.
 
-    From the second order on, what stops the gradient inside of a custom gradient counts, too.
+    From the second order on, what stops or loses the gradient inside of a custom gradient counts.
     """
     found = _trace(run, inputs, wrt)
     custom = [step for step in found or () if step.on_the_way and step.type == "CustomGradient"]
     if custom and order > 1:
-        inside = {step.name for step in found}
+        known = {step.name for step in found if step.on_the_way}
         found += [
             Step(step.type, f"{custom[0].name}/{step.name}")
             for step in _trace(_slopes(run, wrt), inputs, wrt) or ()
-            if step.on_the_way and step.type == "StopGradient" and step.name not in inside
+            if step.on_the_way and step.type in STOPPED | LOST and step.name not in known
         ]
     return found
 
