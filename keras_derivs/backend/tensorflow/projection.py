@@ -7,10 +7,14 @@ pixels the bilinear interpolation has kinks: there, the slopes of both sides are
 import tensorflow as tf
 
 
-def project(original, *, images, transforms, output_shape, fill_value, interpolation, fill_mode):
+def project(
+    original, *, images, transforms, output_shape, fill_value, interpolation,
+    fill_mode="CONSTANT", name=None,
+):  # fmt: skip
     """`original`, with the gradient of a formula for it."""
     options = dict(interpolation=interpolation, fill_mode=fill_mode)
-    images, transforms, fill_value = map(tf.convert_to_tensor, (images, transforms, fill_value))
+    images, transforms = tf.convert_to_tensor(images), tf.convert_to_tensor(transforms)
+    fill_value = tf.cast(fill_value, "float32")
 
     @tf.custom_gradient
     def run(images, transforms, fill_value):
