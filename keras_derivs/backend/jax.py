@@ -4,7 +4,15 @@ import contextlib
 
 import jax
 
-from keras_derivs.backend.jaxpr import FLAT, KINKED, LOST, STOPPED, steps  # noqa: F401
+from keras_derivs.backend.jaxpr import (  # noqa: F401
+    FLAT,
+    KINKED,
+    LOST,
+    STOPPED,
+    VALUES,
+    VECTORS,
+    steps,
+)
 from keras_derivs.backend.stateless import stateless
 
 MODES = ("jit",)

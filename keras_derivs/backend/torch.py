@@ -10,6 +10,8 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     KINKED,
     LOST,
     STOPPED,
+    VALUES,
+    VECTORS,
     Exact,
     steps,
 )

@@ -10,6 +10,11 @@ FLAT = (
     "Constant piece by piece: {places}. The derivative of what passes there is zero. Use a smooth "
     "function if it should count."
 )
+REPEATED = (
+    "Decompositions: {places}. This derivative exists only where the singular or eigenvalues of a "
+    "matrix differ; it is NaN where they are equal. Use a function of the matrix itself, such as "
+    "its trace or norm, if they may be."
+)
 KINKED = (
     "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
     "activation such as 'tanh', 'silu' or 'softplus' if it should count."
@@ -18,9 +23,9 @@ KINKED = (
 
 def notes(model, steps, order):
     """Sentences on what derivatives up to `order` lack, or have zeros for."""
-    kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT}
+    kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT, REPEATED: backend.VECTORS}
     if order > 1:
-        kinds[KINKED] = backend.KINKED
+        kinds |= {KINKED: backend.KINKED, REPEATED: backend.VECTORS | backend.VALUES}
     found = {text: places(model, steps, types) for text, types in kinds.items()}
     return [text.format(places=where) for text, where in found.items() if where]
 

@@ -18,6 +18,8 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     KINKED,
     LOST,
     STOPPED,
+    VALUES,
+    VECTORS,
     steps,
 )
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401

@@ -7,6 +7,7 @@ absolute values for example, have kinks where the function has none, or the othe
 import math
 
 import tensorflow as tf
+from keras.src.activations.activations import ReLU
 from keras.src.backend.tensorflow import linalg, nn
 from keras.src.backend.tensorflow import math as kmath
 from keras.src.backend.tensorflow import numpy as knp
@@ -20,7 +21,8 @@ HELD = "keras_derivs_held"  # names a stopped gradient of what the result does n
 def install():
     for name, exact, *owners in TABLE:
         for owner in owners:
-            setattr(owner, name, switched(getattr(owner, name), exact))
+            function = switched(getattr(owner, name), exact)
+            setattr(owner, name, staticmethod(function) if isinstance(owner, type) else function)
 
 
 def held(x):
@@ -85,8 +87,26 @@ def _clip(x, x_min, x_max):
 
 
 def _hard_tanh(x):
-    one = tf.ones_like(x)
-    return tf.where(x >= 1, one, tf.where(x <= -1, -one, x))
+    return _clip(x, -1.0, 1.0)
+
+
+def _std(x, axis=None, keepdims=False):
+    return root(knp.var(x, axis, keepdims))
+
+
+def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
+    """The lower side at the threshold, and none of the slope at the maximum."""
+    if threshold == 0 and max_value in (None, 6):
+        return plain(ReLU.static_call)(x, negative_slope, max_value, threshold)
+    above = x
+    if max_value is not None:
+        above = tf.where(x < max_value, tf.nn.relu(x), tf.cast(max_value, x.dtype))
+    return tf.where(x > threshold, above, negative_slope * (x - threshold))
+
+
+def _cbrt(x):
+    (x,) = _promoted("cbrt", x)
+    return tf.where(x < 0, -tf.pow(-x, 1 / 3), tf.pow(x, 1 / 3))
 
 
 def _elu(x, alpha=1.0):
@@ -164,8 +184,11 @@ TABLE = [
     ("ldexp", _ldexp, knp),
     ("clip", _clip, knp),
     ("hard_tanh", _hard_tanh, nn),
+    ("cbrt", _cbrt, knp),
+    ("static_call", _relu, ReLU),
     ("elu", _elu, nn),
     ("celu", _celu, nn),
+    ("std", _std, knp),
     ("norm", _norm, linalg),
     ("norm", _tf_norm, tf, tf.linalg),
     ("cdist", _cdist, kmath),

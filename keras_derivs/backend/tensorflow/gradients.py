@@ -17,7 +17,9 @@ from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the 
     unbroadcast,
 )
 
-GRADIENTS = {}  # type of an operation -> its gradient
+# type of an operation -> its gradient; kept when this module is loaded again
+GRADIENTS = globals().get("GRADIENTS", {})
+FLAT = {"Ceil", "Floor", "FloorDiv", "NextAfter", "Rint", "Round", "Sign", "TruncateDiv"}
 
 
 def gradient_of(*names):
@@ -31,12 +33,26 @@ def gradient_of(*names):
 def install():
     """Let TensorFlow find them; what it had is called by them, and in all other threads."""
     entries = registry._registry
-    for name in {*GRADIENTS, *unselected.NONLINEAR, *unselected.LINEAR, *unselected.SELECTORS}:
-        if name not in entries:
-            tf.RegisterGradient(name)(_missing)
-        own = plain(entries[name]["type"])
-        call = functools.partial(_call, GRADIENTS[name], own) if name in GRADIENTS else own
-        entries[name]["type"] = switched(own, unselected.following(name, call))
+    for name in GRADIENTS.keys() - entries.keys():
+        tf.RegisterGradient(name)(_missing)
+    for name, entry in entries.items():
+        own = plain(entry["type"])
+        if own is not None:
+            call = functools.partial(_call, GRADIENTS[name], own) if name in GRADIENTS else own
+            call = functools.partial(_complete, unselected.following(name, call))
+            entry["type"] = switched(own, call)
+
+
+def _complete(call, operation, *gradients):
+    """No `None` is believed, save of the operations that are known to be piecewise constant."""
+    found = call(operation, *gradients)
+    if operation.type in FLAT or not hasattr(operation, "skip_input_indices"):
+        return found
+    parts = found if isinstance(found, (list, tuple)) else [found]
+    for n, (part, x) in enumerate(zip(parts, operation.inputs or ())):
+        if part is None and x is not None and is_needed(operation, n):
+            raise LookupError(f"no derivative by argument {n} is known of: {operation.type}")
+    return found
 
 
 def _call(rule, own, operation, *gradients):

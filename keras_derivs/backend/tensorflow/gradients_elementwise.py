@@ -43,7 +43,7 @@ def _product(x, count):
 
 @gradient_of("Softsign")
 def _softsign(op, gradient, plain):
-    return gradient / tf.square(1 + tf.abs(op.inputs[0]))
+    return gradient * tf.square(1 / (1 + tf.abs(op.inputs[0])))
 
 
 @gradient_of("Sqrt")

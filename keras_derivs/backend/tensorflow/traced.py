@@ -7,15 +7,19 @@ depends on an input and the output depends on it, other than through a stopped g
 import tensorflow as tf
 
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.tensorflow import exact, functions
+from keras_derivs.backend.tensorflow import exact, functions, gradients
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
-LOST = {"PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes"}
-# Constant piece by piece: the derivative of what passes through them is zero.
-FLAT = {
-    "Round", "Rint", "Floor", "Ceil", "Sign", "ArgMax", "ArgMin", "Bucketize", "CastToInteger",
+LOST = {
+    "PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes", "LinSpace",
+    "RandomShuffle", "Range",
 }  # fmt: skip
 STOPPED = {"StopGradient"}
+# Constant piece by piece: the derivative of what passes through them is zero.
+FLAT = {"ArgMax", "ArgMin", "Bucketize", "CastToInteger", *gradients.FLAT}
+# The gradients of vectors, and second derivatives of values, need values that differ.
+VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
+VALUES = {f"{name} (values)" for name in VECTORS}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {
@@ -149,5 +153,7 @@ def _type(node):
     if node.op == "Cast":
         kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
         return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
+    if node.op in VECTORS and not any(node.attr[key].b for key in ("compute_uv", "compute_v")):
+        return f"{node.op} (values)"
     held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(functions.HELD)
     return "Identity" if held else node.op  # held: what the result does not depend on

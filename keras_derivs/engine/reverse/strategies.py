@@ -199,7 +199,7 @@ def _pairs(rows, columns):
     """Every output with every entry of x, as two columns of indices."""
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
         return [np.repeat(rows, len(columns)), np.tile(columns, len(rows))]
-    rows, columns = ops.convert_to_tensor(rows), ops.convert_to_tensor(columns)
+    rows, columns = (ops.cast(ops.convert_to_tensor(z), "int32") for z in (rows, columns))
     pairs = ops.meshgrid(rows, columns, indexing="ij")
     return [ops.reshape(column, (-1,)) for column in pairs]
 
