@@ -10,7 +10,7 @@ from truth import EXACT, SINGLE, close, jacobian
 import keras_derivs as kd
 
 IMAGE = np.random.default_rng(0).normal(size=(4, 5, 1)).astype("float32")
-TURN = np.array([0.9, -0.3, 0.43, 0.25, 1.1, -0.37, 0.0, 0.0], "float32")
+TURN = np.array([0.9, -0.3, 0.53, 0.25, 1.1, -0.37, 0.0, 0.0], "float32")
 IDENTITY = np.array([1, 0, 0, 0, 1, 0, 0, 0], "float32")
 POINTS = np.array([[0.2, 0.1], [3.3, 0.4], [0.1, 3.2], [3.6, 2.9]], "float32")
 CORNERS = np.array([[0, 0], [4, 0], [0, 3], [4, 3]], "float32")
