@@ -149,7 +149,8 @@ def unique(tensors):
 def differentiate(node, inner, roots):
     """The combinations of a derivative's results, from that of what it differentiates."""
     terms = _terms(node)
-    if terms is None or inner is None or not leads(roots, inner.base):
+    too_many = terms is not None and len(terms) ** 2 > MAX_NUMBERS
+    if terms is None or too_many or inner is None or not leads(roots, inner.base):
         return None
     return _results(node.operation.derivative, terms, roots_of(node), inner)
 

@@ -230,3 +230,13 @@ def test_a_path_tells_inputs_and_outputs_of_one_name_apart():
         kd.Gradient(model, wrt="x", output=0)
     with pytest.raises(ValueError, match="'u'.*several.*p/u, q/u.*path.*position"):
         kd.Gradient(model, wrt=0, output="u")
+
+
+def test_an_error_names_output_and_input_without_a_path():
+    x = keras.Input((2,), name="point")
+    y = layers.Dense(1, name="head")(ops.stop_gradient(x))
+    with pytest.raises(ValueError, match="'head'.*'point'.*no gradient reaches.*'StopGradient'"):
+        kd.gradient(y, x)
+    two = keras.Model([x, keras.Input((3,), name="other")], layers.Dense(1, name="head")(x))
+    with pytest.raises(ValueError, match=r"'head'.*input 'other' of shape \(None, 3\)"):
+        kd.Gradient(two)

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_derivs import backend
 from keras_derivs.engine.target import flatten, size
+from keras_derivs.nodes import describe
 
 MAX_UNROLLED = 16  # derivatives pulled back one by one from one pass
 
@@ -38,18 +39,25 @@ def differentiate(target, function, num_pulls=1, order=1):
 
     def pull(n, cotangent=None):
         gradients = pull_back(n, cotangent)
-        lost = [tuple(x.shape) for x, g in zip(target.xs, gradients) if g is None]
+        lost = [position for position, g in zip(target.wrt, gradients) if g is None]
         if lost and order == 1:
-            raise _without_path(outputs[n], lost)
+            raise _without_path(target, outputs[n], lost)
         return [ops.zeros_like(x) if g is None else g for x, g in zip(target.xs, gradients)]
 
     return outputs, beside, pull
 
 
-def _without_path(y, shapes):
+def _without_path(target, y, lost):
+    inputs, outputs = (getattr(target.model, name, None) or [] for name in ("inputs", "outputs"))
+    paths = [path for path, _ in keras.tree.flatten_with_path(target.structure)]
+    if len(inputs) == len(target.inputs):
+        xs = [describe(inputs[position]) for position in lost]
+    else:
+        xs = [f"{paths[n] or n} of shape {tuple(target.inputs[n].shape)}" for n in lost]
+    y = describe(outputs[target.output]) if outputs else f"of shape {tuple(y.shape)}"
     return ValueError(
         f"A derivative needs an output that is computed from the input by differentiable "
-        f"operations. Received: an output of shape {tuple(y.shape)} and inputs of shape {shapes} "
+        f"operations. Received: output {y} of '{target.model.name}', and input {', '.join(xs)}, "
         f"that no gradient reaches. Choose other inputs with `wrt=`, or look for an integer, "
         f"`argmax`, `round`, `stop_gradient` or numpy operation on the way."
     )
