@@ -160,6 +160,11 @@ def _product(layer, y, x, v, **options):
 def _derive(layer, y, x, v=(), name=None, **options):
     """Put a derivative layer between `y` and `x` into their graph."""
     wrt = list(x) if isinstance(x, (list, tuple)) else [x]
+    if not wrt:
+        raise ValueError(
+            f"`{snake_case(layer)}` needs at least one tensor x. Received: an empty list. Give the "
+            f"tensor to differentiate with respect to."
+        )
     vectors = list(v) if isinstance(v, (list, tuple)) else [v]
     function = snake_case(layer)
     for tensor in (y, *wrt, *vectors):

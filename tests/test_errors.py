@@ -63,6 +63,23 @@ def two_outputs():
     return keras.Model(x, {"p": layers.Dense(1)(x), "q": layers.Dense(1)(x)})
 
 
+def two_inputs():
+    x, z = keras.Input((2,), name="x"), keras.Input((3,), name="z")
+    return keras.Model([x, z], [layers.Dense(1, name="p")(x), layers.Dense(1, name="q")(z)])
+
+
+def empty(num_inputs, num_outputs):
+    x = keras.Input((num_inputs,), name="nothing")
+    return keras.Model(x, ops.concatenate([x] * num_outputs, axis=1) if num_outputs else x[:, :0])
+
+
+def float8():
+    layer = layers.Dense(1, name="eight")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    layer.quantize("float8")
+    return model
+
+
 ROWS = {
     "vector output": (lambda: kd.Gradient(net()), ValueError, "scalar output.*(None, 3).*component=.*Jacobian"),
     "vector y": (lambda: kd.gradient(*symbolic()), ValueError, "scalar output.*component="),
@@ -111,6 +128,31 @@ ROWS = {
     "eager for symbolic": (lambda: kd.jacobian(tf.ones((2, 1)), lone()), TypeError, r"EagerTensor.*Jacobian\(model\)"),
     "unknown strategy": (lambda: kd.Jacobian(net(), strategy="magic"), ValueError, "strategy=.*'magic'"),
     "strategy elsewhere": (lambda: kd.Hessian(net(), strategy="forward"), ValueError, "strategy=.*'forward'"),
+    "typo of a strategy": (lambda: kd.Jacobian(net(), strategy="tylor"), ValueError, "'tylor'.*Did you mean 'taylor'"),
+    "list of strategies": (lambda: kd.Jacobian(net(), strategy=["taylor"]), ValueError, "strategy=.*taylor"),
+    "typo of an argument": (lambda: kd.Jacobian(net(), stratgy="taylor"), TypeError, "stratgy='taylor'.*Did you mean `strategy`"),
+    "argument of others": (lambda: kd.Jacobian(net(), samples=3), TypeError, "Jacobian.*samples=3.*It takes model"),
+    "argument of a function": (lambda: kd.hessian(*symbolic(), chunksize=3), TypeError, "Did you mean `chunk_size`"),
+    "seed": (lambda: kd.Laplacian(net(), num_samples=2, seed=1.5), ValueError, "seed=.*32 bits.*1.5"),
+    "not dependent": (
+        lambda: kd.Gradient(two_inputs(), wrt="z", output="p"), ValueError, r"'gradient.*made by 'p'.*'z'.*no path",
+    ),
+    "not dependent on all": (lambda: kd.Gradient(two_inputs(), output="q"), ValueError, r"made by 'q'.*'x'.*no path"),
+    "no entries of x": (lambda: kd.Jacobian(empty(0, 2)), ValueError, r"at least one entry.*'nothing'.*\(None, 0\)"),
+    "no entries of y": (lambda: kd.Laplacian(empty(2, 0)), ValueError, r"output with at least one entry.*\(None, 0\)"),
+    "float8": (lambda: kd.Gradient(float8()), ValueError, "'eight'.*float8.*int8"),
+    "called on nothing": (lambda: kd.Jacobian(net())(), TypeError, "one argument.*0"),
+    "called on None": (lambda: kd.Jacobian(net())(None), TypeError, "tensors or arrays.*None"),
+    "called on a number": (lambda: kd.Jacobian(net())(1.0), TypeError, "tensors or arrays.*1.0"),
+    "called on a list": (lambda: kd.Jacobian(net())([[1.0, 2.0]]), TypeError, r"tensors or arrays.*numpy.array"),
+    "called on a name": (lambda: kd.Jacobian(net())("x"), TypeError, "tensors or arrays.*'x'"),
+    "two arguments": (lambda: kd.Jacobian(net())(points((2, 2)), points((2, 2))), TypeError, "one argument.*2.*list"),
+    "two for one": (lambda: kd.Jacobian(net())([points((2, 2))] * 2), ValueError, "1 inputs.*2 tensors"),
+    "width": (lambda: kd.Jacobian(net())(points((2, 3))), ValueError, r"\(None, 2\).*\(2, 3\)"),
+    "rank": (lambda: kd.Jacobian(net())(points((2, 3, 2))), ValueError, r"\(None, 2\).*\(2, 3, 2\)"),
+    "one sample": (lambda: kd.Jacobian(net())(points(2)), ValueError, r"\(None, 2\).*\(2,\)"),
+    "symbolic width": (lambda: kd.Jacobian(net())(keras.Input((3,))), ValueError, r"\(None, 2\).*\(None, 3\)"),
+    "no x": (lambda: kd.gradient(symbolic()[0], []), ValueError, "at least one tensor x"),
     "no chunk": (lambda: kd.Jacobian(net(), chunk_size=0), ValueError, "chunk_size=.*positive.*0"),
     "part of a chunk": (lambda: kd.Jacobian(net(), chunk_size=2.5), ValueError, "chunk_size=.*2.5"),
     "unknown input": (lambda: kd.Jacobian(net(), wrt="foo"), ValueError, "wrt=.*'foo'"),
@@ -156,3 +198,19 @@ def test_an_unknown_length_cannot_be_sliced_off():
         kd.jacobian(y, x[:, :, 0:1])
     with pytest.raises(ValueError, match="axes are known"):
         kd.SubJacobian(keras.Model(x, y), inputs=(0, 1))
+
+
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize`")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_the_derivative_of_quantised_layers_is_called_an_estimate(mode):
+    model = net(1)
+    model.quantize(mode)
+    with pytest.warns(UserWarning, match=f"'last' .{mode}.*straight-through estimate"):
+        layer = kd.Gradient(model)
+    x = points((3, 2), "float32")
+    assert "straight-through" in layer.explain()
+    with tf.GradientTape() as tape:
+        given = tf.constant(x)
+        tape.watch(given)
+        y = model(given)
+    np.testing.assert_array_equal(layer(x), tape.gradient(y, given))

@@ -1,5 +1,6 @@
 """Arguments of derivative layers: check them, resolve names, say what is wrong."""
 
+import difflib
 import math
 import numbers
 import warnings
@@ -17,9 +18,9 @@ HALF = ("float16", "bfloat16")
 def check_model(model, layer):
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
-            f"`{layer}` needs a `keras.Model` or a `keras.layers.Layer`. Received: {model!r} (of "
-            f"type {type(model).__name__}). Put a function into a layer's `call`; between "
-            f"symbolic tensors use the lower-case function."
+            f"`{layer}` needs a `keras.Model` or a `keras.layers.Layer`. Received: "
+            f"{limits.shown(model)} (of type {type(model).__name__}). Put a function into a "
+            f"layer's `call`; between symbolic tensors use the lower-case function."
         )
     depth = 1 + max((getattr(inner, "depth", 0) for inner in model._flatten_layers()), default=0)
     limits.check(depth, limits.MAX_NESTED, layer, "derivatives of derivatives")
@@ -27,10 +28,11 @@ def check_model(model, layer):
 
 
 def check_strategy(strategy):
-    if strategy not in choose.NAMES:
+    if not isinstance(strategy, str) or strategy not in choose.NAMES:
+        close = difflib.get_close_matches(str(strategy).lower()[:20], choose.NAMES, 1)
+        hint = f"Did you mean {close[0]!r}?" if close else "Use 'auto' to let the package choose."
         raise ValueError(
-            f"`strategy=` needs one of {choose.NAMES}. Received: {strategy!r}. Use 'auto' to let "
-            f"the package choose."
+            f"`strategy=` needs one of {choose.NAMES}. Received: {limits.shown(strategy)}. {hint}"
         )
     return strategy
 
@@ -40,8 +42,8 @@ def check_count(count, name, most=limits.MAX_INTEGER):
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if count is not None and not (whole and count > 0):
         raise ValueError(
-            f"`{name}=` needs a positive integer or None. Received: {count!r}. Leave it out for "
-            f"the exact result in the fastest setting."
+            f"`{name}=` needs a positive integer or None. Received: {limits.shown(count)}. Leave "
+            f"it out for the exact result in the fastest setting."
         )
     if count is None:
         return None
@@ -63,8 +65,8 @@ def check_seed(seed):
 def check_flag(flag, name):
     if not isinstance(flag, (bool, np.bool_)):
         raise TypeError(
-            f"`{name}=` needs True or False. Received: {flag!r} (of type {type(flag).__name__}). "
-            f"Give one of the two."
+            f"`{name}=` needs True or False. Received: {limits.shown(flag)} (of type "
+            f"{type(flag).__name__}). Give one of the two."
         )
     return bool(flag)
 
@@ -73,8 +75,8 @@ def check_number(count, name, least):
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if not whole or count < least:
         raise ValueError(
-            f"`{name}=` needs an integer of at least {least}. Received: {count!r}. Use the "
-            f"functions of `keras_derivs`, which count the tensors themselves."
+            f"`{name}=` needs an integer of at least {least}. Received: {limits.shown(count)}. Use "
+            f"the functions of `keras_derivs`, which count the tensors themselves."
         )
     return int(count)
 
@@ -84,8 +86,8 @@ def check_choice(choice, name):
     whole = isinstance(choice, numbers.Integral) and not isinstance(choice, bool)
     if choice is not None and not whole and not isinstance(choice, str):
         raise TypeError(
-            f"`{name}=` needs a name or a position. Received: {choice!r} (of type "
-            f"{type(choice).__name__}). Give one of the model's {name} names or numbers."
+            f"`{name}=` needs a name or a position. Received: {limits.shown(choice)} (of type "
+            f"{type(choice).__name__}). Give the name or the number of one of the model's."
         )
     return int(choice) if whole else choice
 
@@ -173,7 +175,7 @@ def position_of(choice, names, name, model):
             f"{names[found[0]]!r}, or by position: {list(places.values())}."
         )
     raise ValueError(
-        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: {choice!r} "
+        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: {limits.shown(choice)} "
         f"for '{model.name}'. Choose one of them."
     )
 
@@ -208,6 +210,11 @@ def check_differentiable(tensor, role, name, owner):
             f"'{owner}' needs an {role} with a batch axis. Received: {role} '{name}' of shape (). "
             f"A derivative is per sample: give it the shape (batch, …)."
         )
+    if 0 in tensor.shape[1:]:
+        raise ValueError(
+            f"'{owner}' needs an {role} with at least one entry per sample. Received: {role} "
+            f"'{name}' of shape {tuple(tensor.shape)}. Leave it out: there is nothing to derive."
+        )
 
 
 def check_component(component):
@@ -219,7 +226,7 @@ def check_component(component):
         if not isinstance(index, numbers.Integral) or isinstance(index, bool):
             raise TypeError(
                 f"`component=` needs an int, or a tuple with one int for each axis of the output. "
-                f"Received: {component!r}. Give the position of one entry."
+                f"Received: {limits.shown(component)}. Give the position of one entry."
             )
     return tuple(int(index) for index in axes)
 

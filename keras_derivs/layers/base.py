@@ -10,7 +10,7 @@ from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, compilation
 from keras_derivs.engine.notes import without_gradient
 from keras_derivs.engine.target import Target
-from keras_derivs.layers import arguments, planning
+from keras_derivs.layers import arguments, calls, planning
 
 register = keras.saving.register_keras_serializable(package="keras_derivs")
 
@@ -40,6 +40,7 @@ class DerivativeLayer(keras.layers.Layer):
         **kwargs,
     ):
         depth = arguments.check_model(model, type(self).__name__)
+        calls.check_arguments(type(self), kwargs)
         kwargs.setdefault("dtype", arguments.float_dtype(model))
         kwargs.setdefault("autocast", arguments.casts(model))
         super().__init__(**kwargs)
@@ -78,6 +79,7 @@ class DerivativeLayer(keras.layers.Layer):
         return None
 
     def __call__(self, *args, **kwargs):
+        calls.check_tensors(args, kwargs, self)
         if self._untied and any(map(keras.backend.is_keras_tensor, keras.tree.flatten(args))):
             raise ValueError(
                 f"'{self.name}' needs the model it was made for. Received: a copy by "
@@ -196,6 +198,7 @@ class DerivativeLayer(keras.layers.Layer):
         flat = keras.tree.flatten(inputs)
         for x in flat:
             arguments.check_dense(x, self.name)
+        calls.check_shapes(inputs, self.model, self.name)
         key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
         if key not in self._plans:
             plan = planning.make(self, inputs, flat, self._latest)

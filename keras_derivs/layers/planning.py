@@ -10,7 +10,7 @@ from keras_derivs.engine import audit, choose, weights
 from keras_derivs.engine.notes import notes
 from keras_derivs.engine.target import Request
 from keras_derivs.graph import Coordinates
-from keras_derivs.layers import arguments
+from keras_derivs.layers import arguments, calls
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Plan:
 def make(layer, inputs, flat, earlier=None):
     """The plan of a derivative layer; the audit of an `earlier` one is not repeated."""
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+    calls.check_quantised(layer.model, layer.name)
     coordinates = _coordinates(layer, inputs, flat)
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
     xs = [specs[position] for position in wrt]
     weights.create(layer.model, inputs, specs)
     output, y = _output(layer, inputs, specs)
+    calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
     request = _request(layer, coordinates, wrt, xs, y)
     probe = (layer.model, inputs, specs, wrt, output, layer.training)
 
@@ -85,7 +87,8 @@ def lacks(layer, steps, order):
     """What the derivative lacks; derivatives inside of the model have told of theirs."""
     parts = layer.model._flatten_layers()
     told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
-    return notes(layer.model, [step for step in steps if not told & set(step.scopes)], order)
+    own = [step for step in steps if not told & set(step.scopes)]
+    return [*notes(layer.model, own, order), *calls.quantised(layer.model)]
 
 
 def _coordinates(layer, inputs, flat):

@@ -1,0 +1,136 @@
+"""What a derivative layer is called on: check it before a model meets it."""
+
+import difflib
+import inspect
+
+import keras
+
+from keras_derivs import limits, nodes
+
+OF_KERAS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
+
+
+def check_arguments(layer, given):
+    """Raise for an unknown keyword argument, naming the one that may have been meant."""
+    unknown = [name for name in given if name not in OF_KERAS]
+    if unknown:
+        known = [*_own(layer), *OF_KERAS]
+        close = difflib.get_close_matches(str(unknown[0]), known, 1)
+        hint = f"Did you mean `{close[0]}`?" if close else f"It takes {', '.join(known)}."
+        raise TypeError(
+            f"`{layer.__name__}` needs arguments that it knows. Received: "
+            f"`{unknown[0]}={limits.shown(given[unknown[0]])}`. {hint}"
+        )
+
+
+def _own(layer):
+    ours = [part for part in layer.__mro__ if part.__module__.startswith(__package__)]
+    signatures = [inspect.signature(part.__init__).parameters for part in ours]
+    names = dict.fromkeys(name for parameters in signatures for name in parameters)
+    return [name for name in names if name not in ("self", "kwargs")]
+
+
+def check_tensors(args, kwargs, layer):
+    """Raise unless a layer is called on one argument, of tensors or arrays."""
+    args = [*args, *(kwargs[name] for name in kwargs if name == "inputs")]
+    if len(args) != 1:
+        raise TypeError(
+            f"'{layer.name}' needs one argument, as the model it wraps. Received: {len(args)}. "
+            f"Put several tensors into a list; a mask is given as `mask=`."
+        )
+    for x in keras.tree.flatten(args):
+        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+            raise TypeError(
+                f"'{layer.name}' needs tensors or arrays. Received: {limits.shown(x)} (of type "
+                f"{type(x).__name__}). Put numbers into an array, such as "
+                f"`numpy.array([[1.0, 2.0]])`."
+            )
+
+
+def check_shapes(inputs, model, owner):
+    """Raise where inputs have not the shapes that the model was made for."""
+    flat = keras.tree.flatten(inputs)
+    expected, _ = _graph_of(model, inputs)
+    if expected is None:
+        _check_number(flat, model, owner)
+        return
+    if not all(_fits(tuple(x.shape)[1:], spec.shape[1:]) for x, spec in zip(flat, expected)):
+        raise ValueError(
+            f"'{owner}' needs inputs of the shapes {[tuple(x.shape) for x in expected]}, which "
+            f"'{model.name}' was made for. Received: {[tuple(x.shape) for x in flat]}. Give "
+            f"every sample the shape of an input."
+        )
+
+
+def _check_number(flat, model, owner):
+    names = [x.name for x in getattr(model, "inputs", None) or []]
+    if isinstance(model, keras.Model) and names and len(flat) != len(names):
+        raise ValueError(
+            f"'{owner}' needs {len(names)} inputs for '{model.name}': {names}. Received: "
+            f"{len(flat)} tensors. Call it on what the model is called on."
+        )
+
+
+def _graph_of(model, inputs):
+    """The inputs and outputs of a functional model in the order of `inputs`, or `(None, None)`."""
+    model = getattr(model, "_functional", None) or model
+    if not type(model).__module__.startswith("keras.") or not hasattr(model, "_inputs_struct"):
+        return None, None
+    try:
+        keras.tree.assert_same_structure(inputs, model._inputs_struct)
+    except (ValueError, TypeError):
+        return None, None
+    return model.inputs, model.outputs
+
+
+def _fits(shape, spec):
+    """Keras adds or drops a last axis of one."""
+    shorter, longer = sorted((shape, tuple(spec)), key=len)
+    if len(longer) == len(shorter) + 1 and longer[-1] in (1, None):
+        longer = longer[:-1]
+    same = len(shorter) == len(longer)
+    return same and all(None in (m, n) or m == n for m, n in zip(shorter, longer))
+
+
+def check_dependence(model, inputs, output, wrt, owner):
+    """Raise where the graph of a model tells that an output is not computed from an input."""
+    given, outputs = _graph_of(model, inputs)
+    if given is None:
+        return
+    y = outputs[output]
+    for x in (given[position] for position in wrt):
+        if not nodes.depends(y, x):
+            raise ValueError(
+                f"'{owner}' needs an output that is computed from the input. Received: y = "
+                f"{nodes.describe(y)} and x = {nodes.describe(x)} of '{model.name}', with no path "
+                f"between them. Choose other inputs with `wrt=`, or another output with `output=`."
+            )
+
+
+def quantised(model):
+    """A sentence on layers of the model whose gradient is an estimate of Keras."""
+    modes = {
+        layer.name: mode
+        for layer in model._flatten_layers()
+        if (mode := getattr(layer, "quantization_mode", None)) in ("int8", "int4")
+    }
+    if not modes:
+        return []
+    places = ", ".join(f"'{name}' ({mode})" for name, mode in modes.items())
+    return [
+        f"Quantised layers: {places}. Their derivative is Keras's straight-through estimate, which "
+        f"takes rounding for the identity. Differentiate the model before `quantize` for the "
+        f"derivative of its float weights."
+    ]
+
+
+def check_quantised(model, owner):
+    """Raise for a quantisation whose gradient Keras computes in training only."""
+    layers = model._flatten_layers()
+    found = [x.name for x in layers if getattr(x, "quantization_mode", None) == "float8"]
+    if found:
+        raise ValueError(
+            f"'{owner}' needs layers whose gradient Keras knows outside of training. Received: "
+            f"'{model.name}' with {found} quantised to float8. Differentiate the model before "
+            f"`quantize`, or quantise it to int8."
+        )
