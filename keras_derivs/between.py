@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_derivs import graph
+from keras_derivs import graph, limits
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
@@ -12,7 +12,7 @@ from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian
 from keras_derivs.layers.partials import Partials
-from keras_derivs.layers.products import HVP, JVP, VJP
+from keras_derivs.layers.products import HVP, JVP, VJP, Product
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 
 LAYERS = {
@@ -66,6 +66,12 @@ class BetweenTensors(keras.layers.Layer):
     def _cut_again(self, inputs):
         for tensor in inputs:
             check_symbolic(tensor, self.name)
+        if len(inputs) <= self.num_structural:
+            raise ValueError(
+                f"'{self.name}' needs y, {self.num_wrt} tensors x and what the graph between them "
+                f"computes with. Received: {len(inputs)} tensors. Use the functions of "
+                f"`keras_derivs`, which call this layer."
+            )
         y, *wrt = inputs[: self.num_structural]
         found = self.cut(y, wrt)
         given = inputs[self.num_structural :][: len(found)]
@@ -101,16 +107,24 @@ class Between(BetweenTensors):
         super().__init__(num_wrt, **kwargs)
         if not isinstance(derivative, str) or derivative not in LAYERS:
             raise ValueError(
-                f"`derivative=` needs one of {list(LAYERS)}. Received: {derivative!r}. Use the "
+                f"`derivative=` needs one of {list(LAYERS)}. Received: "
+                f"{limits.shown(derivative)}. Use the "
                 f"functions of `keras_derivs`, which make this layer."
             )
         if not isinstance(options, dict) or {"model", "wrt"} & set(options):
             raise ValueError(
                 f"`options=` needs a dict of arguments other than `model` and `wrt`. Received: "
-                f"{options!r}. Use the functions of `keras_derivs`, which make this layer."
+                f"{limits.shown(options)}. Use the functions of `keras_derivs`, which make this "
+                f"layer."
             )
         self.kind, self.options = derivative, dict(options)
         self.num_vectors = arguments.check_number(num_vectors, "num_vectors", least=0)
+        if num_vectors > (limits.MAX_TERMS if issubclass(LAYERS[derivative], Product) else 0):
+            raise ValueError(
+                f"`num_vectors=` needs the number of vectors of a product. Received: "
+                f"{limits.shown(num_vectors)} for {derivative}. Use the functions of "
+                f"`keras_derivs`, which make this layer."
+            )
         self.listed = arguments.check_flag(listed, "listed")
 
     def cut(self, y, wrt):

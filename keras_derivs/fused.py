@@ -1,12 +1,13 @@
 """Several derivatives of one tensor as one layer."""
 
 import math
+from numbers import Integral, Real
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs import graph
+from keras_derivs import graph, limits
 from keras_derivs.between import BetweenTensors
 from keras_derivs.engine import together
 from keras_derivs.engine.target import flatten, size
@@ -41,13 +42,15 @@ class Fused(BetweenTensors):
         self, terms, results, num_wrt, strategy="auto", chunk_size=None, training=False, **kwargs
     ):
         super().__init__(num_wrt, **kwargs)
-        self.terms = [[list(entry) for entry in term] for term in terms]
+        self.terms = _check_terms(terms)
+        limits.check(limits.length(results), limits.MAX_TERMS, "results=", "tensors")
         self.results = [_check_result(result, len(self.terms)) for result in results]
         self.options = {"strategy": strategy, "chunk_size": chunk_size, "training": training}
 
     def cut(self, y, wrt):
         """Make the derivative layer of the sub-graph from the roots to `y`; return its sources."""
         sub_graph, _ = graph.cut(y, wrt)
+        self._check_entries(y, wrt)
         starts = np.cumsum([0, *(size(root) for root in wrt)]).tolist()
         self.derivative = Partials(
             sub_graph,
@@ -56,6 +59,19 @@ class Fused(BetweenTensors):
             **self.options,
         )
         return sub_graph.inputs
+
+    def _check_entries(self, y, wrt):
+        """Raise where a config counts entries that y and the roots do not have."""
+        sizes = [size(root) for root in wrt]
+        inside = all(n < len(sizes) and i < sizes[n] for term in self.terms for n, i in term)
+        rows = (row for one in self.results for pairs in one["sums"] for _, row, _ in pairs)
+        highest = max(rows, default=0)
+        if not inside or highest >= size(y):
+            raise ValueError(
+                f"'{self.name}' needs entries of y and of the tensors x. Received: terms or "
+                f"results beyond y of shape {tuple(y.shape)} and x of shapes "
+                f"{[tuple(x.shape) for x in wrt]}. Use `fuse`, which makes this layer."
+            )
 
     def compute_output_spec(self, inputs):
         sources = list(inputs)[self.num_structural :]
@@ -72,17 +88,58 @@ class Fused(BetweenTensors):
         return {**super().get_config(), **own}
 
 
-def _check_result(result, num_terms):
-    shape, sums = tuple(result["shape"]), result["sums"]
-    whole = all(isinstance(n, int) and n >= 0 for n in shape)
-    known = all(0 <= term <= num_terms and row >= 0 for one in sums for term, row, _ in one)
-    if not whole or math.prod(shape) != len(sums) or not known:
+def _check_terms(terms):
+    limits.check(limits.length(terms), limits.MAX_TERMS, "terms=", "derivatives")
+    if not isinstance(terms, (list, tuple)) or not all(_is_term(term) for term in terms):
         raise ValueError(
-            f"A result of `Fused` needs a sum for each of its entries. Received: {len(sums)} sums "
-            f"for shape {shape}, of {num_terms} terms. Use `fuse`, which makes this layer."
+            f"`terms=` needs a list of terms, each a list of [number of the root, entry]. "
+            f"Received: {limits.shown(terms)}. Use `fuse`, which makes this layer."
         )
+    return [[[int(n) for n in entry] for entry in term] for term in terms]
+
+
+def _is_term(term):
+    """Whether it is a list of pairs; `Partials` bounds the order."""
+    listed = isinstance(term, (list, tuple)) and len(term) <= limits.MAX_LOWER
+    return listed and all(_are_counts(entry, 2) for entry in term)
+
+
+def _are_counts(numbers, length):
+    """Whether these are so many integers from zero on."""
+    listed = isinstance(numbers, (list, tuple)) and len(numbers) == length
+    return listed and all(isinstance(n, Integral) and n >= 0 for n in numbers)
+
+
+def _check_result(result, num_terms):
+    fits = isinstance(result, dict) and set(result) == {"shape", "sums"}
+    shape, sums = (result["shape"], result["sums"]) if fits else ((), ())
+    listed = all(isinstance(part, (list, tuple)) for part in (shape, sums))
+    fits = fits and listed and len(shape) < limits.MAX_AXES and _are_counts(shape, len(shape))
+    fits = fits and math.prod(shape) == len(sums)
+    if not fits or not all(_is_sum(one, num_terms) for one in sums):
+        raise ValueError(
+            f"`results=` needs a dict of the shape of a result, and a sum of [term, entry of y, "
+            f"coefficient] for each of its entries. Received: {limits.shown(result)}, for "
+            f"{num_terms} terms. Use `fuse`, which makes this layer."
+        )
+    longest = max(map(len, sums), default=0)
+    limits.check(len(sums) * longest, limits.MAX_NUMBERS, "results=", "coefficients")
     sums = [[(int(term), int(row), float(weight)) for term, row, weight in one] for one in sums]
-    return {"shape": shape, "sums": sums}
+    return {"shape": tuple(shape), "sums": sums}
+
+
+def _is_sum(one, num_terms):
+    """Whether it is a list of (term, entry of y, coefficient)."""
+    listed = isinstance(one, (list, tuple)) and all(
+        isinstance(item, (list, tuple)) and len(item) == 3 for item in one
+    )
+    return listed and all(
+        _are_counts(item[:2], 2) and item[0] <= num_terms and _is_finite(item[2]) for item in one
+    )
+
+
+def _is_finite(number):
+    return isinstance(number, Real) and math.isfinite(number)
 
 
 def _combine(result, values):

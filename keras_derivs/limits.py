@@ -12,6 +12,7 @@ MAX_INTEGER = 2**31 - 1  # of a count that costs no memory
 MAX_SAMPLES = 2**20  # random directions: their mean is then good to one part in a thousand
 MAX_ENTRIES = 2**31 - 1  # of one result, per sample: 8 GiB in float32
 MAX_TERMS = 2**16  # partial derivatives that one request passes, its lower ones counted
+MAX_LOWER = 256  # of one term: order 8 in as many features; a file must not ask for 2^30
 MAX_NESTED = 16  # derivatives of derivatives: each multiplies the cost by two or more
 
 _repr = reprlib.Repr()

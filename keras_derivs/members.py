@@ -10,7 +10,7 @@ from keras_derivs import combination
 from keras_derivs.combination import unique
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Request
-from keras_derivs.layers.partials import MAX_LOWER
+from keras_derivs.limits import MAX_LOWER
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ from collections import Counter
 from keras_derivs import limits
 from keras_derivs.layers.base import DerivativeLayer, register
 
-MAX_LOWER = 256  # a term of order 8 in as many features; a file must not ask for 2^30
-
 
 @register
 class Partials(DerivativeLayer):
@@ -106,7 +104,7 @@ def _check_terms(terms):
 def _check_term(term):
     whole = isinstance(term, (list, tuple)) and all(
         isinstance(index, numbers.Integral) and not isinstance(index, bool) and index >= 0
-        for index in term[:MAX_LOWER]
+        for index in term[: limits.MAX_LOWER]
     )
     if not whole:
         raise TypeError(
@@ -114,9 +112,9 @@ def _check_term(term):
             f"{limits.shown(term)}. Write (1,) for the first derivative by feature 1, (1, 1) for "
             f"the second."
         )
-    if len(term) > MAX_LOWER or _num_lower(term) > MAX_LOWER:
+    if len(term) > limits.MAX_LOWER or _num_lower(term) > limits.MAX_LOWER:
         raise ValueError(
-            f"`terms=` needs at most {MAX_LOWER} derivatives that lead to each. Received: one of "
+            f"`terms=` needs at most {limits.MAX_LOWER} derivatives that lead to each. Received: one of "
             f"order {len(term)}, {limits.shown(term)}. Ask for a lower order."
         )
     return tuple(int(index) for index in term)
