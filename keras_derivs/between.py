@@ -14,6 +14,7 @@ from keras_derivs.layers.laplacian import Laplacian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP, Product
 from keras_derivs.layers.vector_calculus import Curl, Divergence
+from keras_derivs.reloading import lasting
 
 LAYERS = {
     layer.__name__: layer
@@ -24,6 +25,7 @@ LAYERS = {
 }  # fmt: skip
 
 
+@lasting
 class BetweenTensors(keras.layers.Layer):
     """Abstract: called on `[y, *wrt, *sources, …]`, of which `y` and `wrt` only say where to cut.
 

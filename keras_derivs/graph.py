@@ -8,8 +8,10 @@ import numpy as np
 
 from keras_derivs import slices
 from keras_derivs.nodes import depends, describe, needs, producer
+from keras_derivs.reloading import lasting
 
 
+@lasting
 @dataclass(frozen=True)
 class Coordinates:
     """Entries of one input of a model: what a derivative is taken with respect to.
@@ -23,6 +25,7 @@ class Coordinates:
     indices: np.ndarray | None = None
 
 
+@lasting
 class SubGraph(keras.layers.Layer):
     """The operations between `inputs` and `output`, as one layer that shares their weights.
 

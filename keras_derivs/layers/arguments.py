@@ -175,8 +175,8 @@ def position_of(choice, names, name, model):
             f"{names[found[0]]!r}, or by position: {list(places.values())}."
         )
     raise ValueError(
-        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: {limits.shown(choice)} "
-        f"for '{model.name}'. Choose one of them."
+        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: "
+        f"{limits.shown(choice)} for '{model.name}'. Choose one of them."
     )
 
 

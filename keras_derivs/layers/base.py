@@ -11,10 +11,15 @@ from keras_derivs.engine import choose, compilation
 from keras_derivs.engine.notes import without_gradient
 from keras_derivs.engine.target import Target
 from keras_derivs.layers import arguments, calls, planning
+from keras_derivs.reloading import lasting
 
-register = keras.saving.register_keras_serializable(package="keras_derivs")
+
+def register(layer):
+    """Tell Keras, which loads files, of a layer."""
+    return keras.saving.register_keras_serializable(package="keras_derivs")(lasting(layer))
 
 
+@lasting
 class DerivativeLayer(keras.layers.Layer):
     """Abstract: a layer that is called like the model it wraps and returns derivatives of it.
 

@@ -114,8 +114,8 @@ def _check_term(term):
         )
     if len(term) > limits.MAX_LOWER or _num_lower(term) > limits.MAX_LOWER:
         raise ValueError(
-            f"`terms=` needs at most {limits.MAX_LOWER} derivatives that lead to each. Received: one of "
-            f"order {len(term)}, {limits.shown(term)}. Ask for a lower order."
+            f"`terms=` needs at most {limits.MAX_LOWER} derivatives that lead to each. Received: "
+            f"one of order {len(term)}, {limits.shown(term)}. Ask for a lower order."
         )
     return tuple(int(index) for index in term)
 

@@ -7,8 +7,10 @@ from keras import ops
 from keras_derivs.engine.target import flatten, scatter, size
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.reloading import lasting
 
 
+@lasting
 class Product(DerivativeLayer):
     """Abstract: a derivative times a vector, called on `[x, v]`, or on x with `vectors=`.
 

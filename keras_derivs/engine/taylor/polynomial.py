@@ -16,6 +16,7 @@ from keras import ops
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.shapes import deepen, fit, rank
+from keras_derivs.reloading import lasting
 
 
 def closure(terms):
@@ -80,6 +81,7 @@ class Space:
                     yield first, second, first.count(chosen) / term.count(chosen)
 
 
+@lasting
 class Scaled:
     """A coefficient that is a tensor times a factor which all samples share, not multiplied yet.
 
@@ -94,6 +96,7 @@ class Scaled:
         return self.tensor * self.factor
 
 
+@lasting
 class Polynomial:
     """A table of coefficients over a space of monomials."""
 

@@ -7,14 +7,16 @@ with polynomials in the place of tensors. It returns what the operation returns.
 import keras
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.reloading import lasting
 
-RULES = {}
+RULES = globals().get("RULES", {})  # a reload keeps the rules of other modules
 HARMLESS = {
     "__init__", "build", "get_config", "from_config", "compute_mask", "compute_output_shape",
     "compute_output_spec", "__repr__",
 }  # fmt: skip
 
 
+@lasting
 class UnsupportedOperation(ValueError):
     """What Taylor polynomials cannot be propagated through: `culprit` names it."""
 

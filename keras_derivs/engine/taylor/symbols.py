@@ -14,11 +14,13 @@ import keras
 from keras.src.backend.common.variables import Variable
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.reloading import lasting
 
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 COMPARISONS = ("lt", "le", "gt", "ge")
 
 
+@lasting
 class Symbol(keras.KerasTensor):
     """A polynomial, in the place of a tensor in a layer's `call`."""
 
