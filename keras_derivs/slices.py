@@ -65,7 +65,8 @@ def _keeps_rows(node):
     arguments = node.arguments
     key = arguments.kwargs.get("key", arguments.args[-1])
     first = key[0] if isinstance(key, (tuple, list)) and len(key) else key
-    return first is Ellipsis or first == slice(None)
+    every = isinstance(first, slice) and first.start in (None, 0) and first.stop is None
+    return first is Ellipsis or (every and first.step in (None, 1))
 
 
 def _indices(x, root, parts):

@@ -106,6 +106,7 @@ def test_what_is_no_slice(name):
 
 SLICED = {
     "a step": (lambda x: x[:, ::2], [0, 2, 4, 6]),
+    "all rows from the first": (lambda x: x[0:, 6:], [6, 7]),
     "backwards": (lambda x: x[..., ::-1], [7, 6, 5, 4, 3, 2, 1, 0]),
     "of a reshaped": (lambda x: layers.Reshape((2, 4))(x)[:, 1, 1:3], [5, 6]),
     "of a permuted": (
