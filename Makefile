@@ -1,16 +1,21 @@
 # make demo, make test: each makes its own environment on first use. Needs Python >= 3.11.
 PYTHON ?= python3
-VENV ?= .venv
+BACKEND ?= tensorflow
+VENV ?= $(if $(filter tensorflow,$(BACKEND)),.venv,.venv-$(BACKEND))
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export KERAS_BACKEND := $(BACKEND)
+
+comma := ,
 
 .PHONY: help demo test test-slow test-zoo test-all zoo lint benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
-	@echo "make test        the tests; make test-slow: the long ones; make test-zoo: every layer of"
+	@echo "make test        the tests (BACKEND=jax or BACKEND=torch: those of every backend, on that one)"
+	@echo "                 make test-slow: the long ones; make test-zoo: every layer of"
 	@echo "                 Keras in every mode; make test-all: all of them (some 50 minutes)"
 	@echo "make zoo         check every layer of Keras and write docs/zoo.md (half an hour)"
 	@echo "make lint        check style and format"
@@ -55,5 +60,5 @@ $(BIN)/python:
 # The package with one set of extras; again when what it depends on changes.
 $(VENV)/%.stamp: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing keras_derivs[$*] (some minutes at first: TensorFlow is large)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*$(if $(filter tensorflow,$(BACKEND)),,$(comma)$(BACKEND))]"
 	@touch $@

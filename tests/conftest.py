@@ -2,9 +2,19 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # tests ask for float64
 
 import keras
 import pytest
+
+BACKEND = keras.backend.backend()
+
+
+def pytest_ignore_collect(collection_path):
+    """What is written in TensorFlow is tested on TensorFlow alone."""
+    if BACKEND != "tensorflow" and collection_path.suffix == ".py":
+        return "import tensorflow" in collection_path.read_text() or None
+    return None
 
 
 @pytest.fixture(autouse=True)
