@@ -8,7 +8,9 @@ imported.
   tensors. `pull(n, cotangent)` gives, for each x, the gradient of the sum of `outputs[n]`
   weighted by `cotangent` (`None`: by one), or `None` where no gradient arrives. It is called
   `num_pulls` times. `beside` is passed on. All results can be differentiated again.
-- `scope()`: the context in which a model runs so that its derivatives are exact.
+- `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
+  model runs so that they are exact and leave no trace.
+- `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
 - `weights_scope()`: a function that makes the context in which weights are made.
 - `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.

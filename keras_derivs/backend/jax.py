@@ -14,6 +14,7 @@ from keras_derivs.backend.jaxpr import (  # noqa: F401
     steps,
 )
 from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.wide import wide
 
 MODES = ("jit",)
 NO_GRADIENT = (NotImplementedError,)
@@ -36,8 +37,13 @@ def vjp(function, xs, num_pulls=1):
 @contextlib.contextmanager
 def scope(model):
     """No update of any variable, seed or loss; derivatives of JAX are exact by themselves."""
-    with stateless():
+    with stateless(), precise():
         yield
+
+
+def precise():
+    """The context in which derivatives are computed."""
+    return wide() if jax.config.jax_enable_x64 else contextlib.nullcontext()
 
 
 def selecting(cotangent):

@@ -15,6 +15,7 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     Exact,
     steps,
 )
+from keras_derivs.backend.wide import wide
 
 MODES = ()
 NO_GRADIENT = (NotImplementedError,)
@@ -49,8 +50,13 @@ def _followed(x):
 @contextlib.contextmanager
 def scope(model):
     """Exact derivatives, and no update of any variable, seed or loss."""
-    with stateless(), Exact():
+    with stateless(), wide(), Exact():
         yield
+
+
+def precise():
+    """The context in which derivatives are computed."""
+    return wide()
 
 
 def selecting(cotangent):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from keras_derivs import backend
 from keras_derivs.engine import cost
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import strategies as taylor
@@ -137,4 +138,5 @@ def _reason(best, names, prices):
 def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
     strategy, _ = STRATEGIES[request.kind][choice.strategy]
-    return strategy(target, request.listed())
+    with backend.precise():
+        return strategy(target, request.listed())

@@ -8,6 +8,7 @@ or ride in the batch axis, in chunks.
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common.masking import set_keras_mask
 
 from keras_derivs import backend
 from keras_derivs.engine.target import flatten, size
@@ -20,7 +21,7 @@ def run(target):
     """The chosen output of the model, leaving no trace in its state."""
     for x, mask in zip(target.inputs, target.masks):
         if mask is not None:
-            x._keras_mask = mask
+            set_keras_mask(x, mask)
     inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
     with backend.scope(target.model):
         outputs = target.model(inputs, training=target.training)
