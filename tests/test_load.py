@@ -259,3 +259,47 @@ def test_threads_may_copy_while_others_compute():
     for results in found:
         for one, other in zip(results, expected, strict=True):
             close(one, other, EXACT["float32"])
+
+
+class Parts(layers.Layer):
+    """A layer whose parts others build on, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = layers.Dense(4, "tanh"), layers.Dense(1)
+
+    def call(self, x):
+        return self.outer(ops.sin(self.inner(x)))
+
+
+def edit(parts, count):
+    """Build on the parts of a layer as often; every tensor knows the node that made it."""
+    x = keras.Input((2,))
+    for _ in range(count // 2):
+        for layer in (parts.inner, parts.outer):
+            x = layer(x if layer is parts.outer else keras.Input((2,)))
+            operation, index, _ = x._keras_history
+            assert operation._inbound_nodes[index].outputs[0] is x
+
+
+def derive(parts, count):
+    """Derivatives of all kinds, whose engines trace the layer, and models that are made of it."""
+    for strategy in ("taylor", "tape"):
+        layer = kd.HessianDiagonal(parts, strategy=strategy)
+        expected = np.asarray(layer(X[:3]))
+        for n in range(max(1, count // 1000)):
+            np.testing.assert_allclose(layer(X[:3]), expected, rtol=1e-4, atol=1e-5)
+            kd.Gradient(parts)(X[: 1 + n % 5])
+            x = keras.Input((2,))
+            u = parts(x)
+            keras.Model(x, [u, *kd.partials(u, (x[:, :1],), (x[:, 1:],) * 2)])
+
+
+@pytest.mark.parametrize("edits", [400, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_threads_may_build_on_what_others_derive(edits):
+    """Tracing that took its nodes out again once took those of others, too."""
+    for start in range(0, edits, 20_000):
+        parts = Parts()
+        parts(X[:1])
+        count = min(20_000, edits - start)
+        at_once(lambda work: work(parts, count), [edit, derive, edit, derive])

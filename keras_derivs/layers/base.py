@@ -211,8 +211,8 @@ class DerivativeLayer(keras.layers.Layer):
             for shape in _flat(shapes):
                 limits.check_result(shape, self.name)
             self._plans[key] = plan
-        self._latest = self._plans[key]
-        return self._latest
+        self._latest = plan = self._plans[key]
+        return plan  # another thread may have set the latest by now
 
     @property
     def plan(self):

@@ -29,7 +29,8 @@ class Product(DerivativeLayer):
 
     def compute_output_spec(self, inputs, mask=None):
         spec = super().compute_output_spec(inputs, mask)
-        self._pairs(self.plan, self.split(inputs)[1])
+        inputs, vectors = self.split(inputs)
+        self._pairs(self._plan_for(inputs), vectors)
         return spec
 
     def rows(self, shape):
