@@ -73,6 +73,12 @@ def empty(num_inputs, num_outputs):
     return keras.Model(x, ops.concatenate([x] * num_outputs, axis=1) if num_outputs else x[:, :0])
 
 
+def inverse():
+    x = keras.Input((4,))
+    y = ops.linalg.inv(ops.reshape(x, (-1, 2, 2)))
+    return keras.Model(x, ops.sum(y, axis=(1, 2))[:, None], name="inverse")
+
+
 def float8():
     layer = layers.Dense(1, name="eight")
     model = keras.Sequential([keras.Input((2,)), layer])
@@ -152,6 +158,9 @@ ROWS = {
     "rank": (lambda: kd.Jacobian(net())(points((2, 3, 2))), ValueError, r"\(None, 2\).*\(2, 3, 2\)"),
     "one sample": (lambda: kd.Jacobian(net())(points(2)), ValueError, r"\(None, 2\).*\(2,\)"),
     "symbolic width": (lambda: kd.Jacobian(net())(keras.Input((3,))), ValueError, r"\(None, 2\).*\(None, 3\)"),
+    "singular matrix": (
+        lambda: kd.Gradient(inverse())(np.ones((2, 4), "float32")), ValueError, "inverted.*'inverse'.*singular",
+    ),
     "no x": (lambda: kd.gradient(symbolic()[0], []), ValueError, "at least one tensor x"),
     "no chunk": (lambda: kd.Jacobian(net(), chunk_size=0), ValueError, "chunk_size=.*positive.*0"),
     "part of a chunk": (lambda: kd.Jacobian(net(), chunk_size=2.5), ValueError, "chunk_size=.*2.5"),

@@ -185,6 +185,18 @@ class DerivativeLayer(keras.layers.Layer):
             choice = choose.without_taylor(request, plan.y, plan.xs, error.culprit)
             self._latest = replace(plan, choice=choice)
             return choose.solve(choice, target, request)
+        except Exception as error:
+            if "not invertible" in str(error):
+                raise self._without_inverse(target) from error
+            raise
+
+    def _without_inverse(self, target):
+        shapes = [tuple(x.shape) for x in target.inputs]
+        return ValueError(
+            f"'{self.name}' needs matrices that can be inverted where '{self.model.name}' takes "
+            f"`inv`, `solve` or `slogdet`. Received: inputs of shape {shapes} that give a singular "
+            f"one. Keep those out; `det` has its derivative there."
+        )
 
     def _finish(self, y, results, inputs):
         packed = self.pack(results, inputs)
