@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from functools import partial
 
 import keras
@@ -12,21 +13,27 @@ from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.jacobian import Jacobian
 from keras_derivs.layers.partials import Partials
+from keras_derivs.verify.clock import OutOfTime
+from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, worst
+from keras_derivs.verify.differences import Truth
+from keras_derivs.verify.jumps import jumps
 from keras_derivs.verify.report import Check
 
-ROUNDING = {"float64": 1e-9, "float32": 3e-4}  # of exact derivatives of order one; times 10 each
-JUMPS = 25, 50  # points of the two sums that stand for an integral
+OTHERWISE = "computes otherwise on polynomials"  # how the engine says it of a rule
+LOUD = 1e4  # factor on the other rows: shows a limit relative to the maximum of a batch
+FACTORS = (-1.0, 0.01, 10.0, 1000.0)  # of the inputs, for derivatives far from the samples
 
 
 def of_model(order):
-    """name -> check, for all derivatives up to an order."""
-    checks = {"rows are independent": rows, "values are finite": partial(finite, order=order)}
+    """name -> check, for all derivatives up to an order; what matters most comes first."""
+    checks = {"rows are independent": rows}
     for n in range(1, order + 1):
         for strategy in ("reverse", "forward", "taylor"):
             if n == 1 or strategy != "forward":
-                name = f"order {n}, strategy '{strategy}'"
-                checks[name] = partial(against_differences, order=n, strategy=strategy)
+                checks[against(n, strategy)] = partial(derivatives, order=n, strategy=strategy)
+    checks["values are finite"] = partial(finite, order=order)
     checks["no jumps"] = jumps
+    checks["far from the samples"] = partial(far, order=order)
     if order > 1:
         checks["the Hessian is symmetric"] = symmetric
     for mode in backend.MODES:
@@ -34,12 +41,20 @@ def of_model(order):
     return checks
 
 
+def against(order, strategy):
+    return f"order {order}, strategy '{strategy}'"
+
+
 def run(name, check, problem):
     """The result of a check, also if it raises."""
     try:
         return check(problem, name)
     except Exception as error:  # whatever a user's layer raises is a result
-        if "needs a Taylor rule" in str(error) or isinstance(error, UnsupportedOperation):
+        if isinstance(error, OutOfTime) or problem.clock.left < 0:
+            return Check(name, "left out", note="no time left")
+        if OTHERWISE in str(error):
+            return Check(name, "FAILED", note="a Taylor rule gives other values than its layer")
+        if _no_rule(error):
             culprit = str(error).partition("Received: ")[2].split(". ")[0]
             return Check(name, "skipped", note=f"'taylor' stops at {culprit}")
         status = "skipped" if name.endswith("XLA") else "FAILED"
@@ -55,19 +70,38 @@ def first_words(error):
 
 def rows(problem, name):
     """One row of the output, whatever the other rows of the batch hold."""
-    y = problem(problem.inputs)
-    if not np.array_equal(y, problem(problem.inputs), equal_nan=True):
+    y, again = problem(problem.inputs), problem(problem.inputs)
+    if not np.array_equal(y, again, equal_nan=True):
         return Check(name, "FAILED", note="two calls on the same input differ: it is random")
-    others = problem.moved(problem.pairs[0], np.array([0.1, 0.05]))
-    worst, tolerance = 0.0, rounding(problem) * _scale(y)
-    for row in range(min(len(y), 4)):
-        mixed = [np.where(_at(row, x), x, other) for x, other in zip(problem.inputs, others)]
-        change = np.max(np.abs(problem(mixed)[row] - y[row]), initial=0, where=np.isfinite(y[row]))
-        worst = max(worst, change)
+    finite = np.isfinite(y)
+    scale = np.abs(y) + np.max(np.abs(y), axis=0, initial=0, where=finite) + 1e-300
+    largest, tolerance = 0.0, rounding(problem)
+    for row, inputs, size in _mixed(problem):
+        others = problem(inputs)
+        if len(others) != size:
+            return Check(name, "FAILED", note=f"{size} samples have {len(others)} outputs")
+        with np.errstate(invalid="ignore"):
+            off = np.abs(others[: len(y)] - y)[row] / scale[row]
+        change = np.max(np.where(finite[row], np.where(np.isnan(off), np.inf, off), 0), initial=0)
+        largest = max(largest, change)
         if change > tolerance:
             note = f"sample {row} changes with the other samples"
             return Check(name, "FAILED", change, tolerance, note)
-    return Check(name, "ok", worst, tolerance)
+    return Check(name, "ok", largest, tolerance)
+
+
+def _mixed(problem):
+    """(row, inputs, samples), with other samples beside that row: moved, louder, and more."""
+    moved = problem.moved(problem.pairs[0], np.array([0.1, 0.05]))
+    loud = [LOUD * x if n in problem.wrt else x for n, x in enumerate(moved)]
+    count = len(problem.inputs[0])
+    for row in range(min(count, 4)):
+        for others in (moved, loud):
+            pairs = zip(problem.inputs, others)
+            yield row, [np.where(_at(row, x), x, other) for x, other in pairs], count
+    if problem.stacks:
+        more = [np.concatenate(three) for three in zip(problem.inputs, moved, moved)]
+        yield from ((row, more, 3 * count) for row in range(count))
 
 
 def _at(row, x):
@@ -75,147 +109,134 @@ def _at(row, x):
 
 
 def finite(problem, name, order):
-    for pair in problem.pairs:
-        values = _along(problem, pair, "auto", _pure(order))
-        bad = ~np.all([np.isfinite(value) for value in values], axis=(0, 2))
-        if bad.any():
-            return Check(name, "FAILED", note=f"not finite at sample {int(np.argmax(bad))}")
+    y = problem(problem.inputs)
+    if not np.isfinite(y).all():
+        row = int(np.argmax(~np.isfinite(y).all(axis=1)))
+        return Check(name, "FAILED", note=f"the function itself is not finite at sample {row}")
+    for strategy, pair in itertools.product(_possible(problem, "reverse", "taylor"), problem.pairs):
+        for n in range(1, order + 1):
+            bad = ~np.isfinite(found(problem, pair, strategy, n)).all(axis=(0, 2))
+            if bad.any():
+                note = f"not finite at sample {int(np.argmax(bad))}, order {n} by '{strategy}'"
+                return Check(name, "FAILED", note=note)
     return Check(name, "ok")
 
 
-def against_differences(problem, name, order, strategy):
+def derivatives(problem, name, order, strategy):
     """Derivatives along both directions of each pair, and mixed, against central differences."""
-    results = [
-        compare(name, found, *problem_truth, rounding(problem, order))
-        for pair in problem.pairs
-        for found, problem_truth in _found_and_true(problem, pair, order, strategy)
-    ]
-    return worst(results)
-
-
-def worst(checks):
-    """The check that is furthest off."""
-    ranks = {"FAILED": 2, "kink": 1, "ok": 0}
-    return max(checks, key=lambda check: (ranks[check.status], check.error / check.tolerance))
-
-
-def _found_and_true(problem, pair, order, strategy):
-    found = _along(problem, pair, strategy, [(0,) * order, (1,) * order, (0,) * (order - 1) + (1,)])
-    yield found[0], problem.truth(pair, (1, 0), order)
-    yield found[1], problem.truth(pair, (0, 1), order)
-    if order == 2:  # d2/ds dt = (d2/d(s+t)2 - d2/d(s-t)2) / 4
-        plus, minus = problem.truth(pair, (1, 1), 2), problem.truth(pair, (1, -1), 2)
-        yield found[2], ((plus[0] - minus[0]) / 4, (plus[1] + minus[1]) / 4, plus[2] & minus[2])
-
-
-def compare(name, found, value, error, converged, rounding):
-    scale = _scale(np.where(converged, value, 0))
-    tolerance = rounding * scale + 20 * error
-    with np.errstate(invalid="ignore"):
-        off = np.where(np.isfinite(found), np.abs(found - value), np.inf)
-    wrong, worst = converged & (off > tolerance), np.argmax(np.where(converged, off / tolerance, 0))
-    at = np.unravel_index(worst, off.shape)
-    sample = f"sample {at[0]}, output {at[1]}"
-    if wrong.any():
-        return Check(name, "FAILED", off[at] / scale, tolerance[at] / scale, f"wrong at {sample}")
-    if not converged.all():
-        near = f"kink near sample {int(np.argmax(~converged.all(axis=1)))}: nothing to compare with"
-        return Check(name, "kink", off[at] / scale, tolerance[at] / scale, near)
-    return Check(name, "ok", off[at] / scale, tolerance[at] / scale)
-
-
-def jumps(problem, name):
-    """What a function gains along a way is the integral of its derivative, unless it jumps."""
-    layer = Partials(problem.line, [(0,)], wrt=0, strategy="reverse")
-    slope = _as_graph(layer, problem.arguments(problem.pairs[0]))
+    parts = []
     for pair in problem.pairs:
-        ends = [problem(problem.moved(pair, np.array([s, 0.0]))) for s in (-1.0, 1.0)]
-        (coarse, _), (fine, size) = (_integral(slope, problem, pair, n) for n in JUMPS)
-        off = np.abs(ends[1] - ends[0] - fine)
-        tolerance = 6 * np.abs(fine - coarse) + 0.02 * size + 1e-6 * (_scale(ends[1]) + size.max())
-        wrong = np.isfinite(off) & (off > tolerance)
-        if wrong.any():
-            at = np.unravel_index(np.argmax(np.where(wrong, off / tolerance, 0)), off.shape)
-            note = (
-                f"sample {at[0]} changes by what its derivative does not show: a jump, as of "
-                f"`argmax` or `round`, or a lost part of the derivative"
-            )
-            return Check(name, "FAILED", off[at], tolerance[at], note)
-    return Check(name, "ok")
+        parts += zip(found(problem, pair, strategy, order), _true(problem, pair, order))
+    scale = np.max([np.abs(truth.value) for _, truth in parts], axis=0)
+    return worst([compared(name, y, truth, scale, problem, order) for y, truth in parts])
 
 
-def _integral(slope, problem, pair, points):
-    """The integrals of the derivative and of its size from -1 to 1, by the midpoint rule."""
-    places = (np.arange(points) + 0.5) / points * 2 - 1
-    slopes = np.stack([_numpy(slope(problem.arguments(pair, (s, 0.0)))[0]) for s in places])
-    return slopes.mean(axis=0) * 2, np.abs(slopes).mean(axis=0) * 2
+def _true(problem, pair, order):
+    """Truths of the derivatives along both directions and, of second ones, the mixed one."""
+    truth = lambda *direction: problem.truths(pair, direction, [order])[order]  # noqa: E731
+    yield truth(1, 0)
+    yield truth(0, 1)
+    if order == 2:  # d2/ds dt = (d2/d(s+t)2 - d2/d(s-t)2) / 4
+        plus, minus = truth(1, 1), truth(1, -1)
+        yield Truth(
+            (plus.value - minus.value) / 4,
+            (plus.error + minus.error) / 4,
+            plus.kink | minus.kink,
+            np.maximum(plus.size, minus.size),
+        )
 
 
-def _as_graph(layer, arguments):
-    """The layer, compiled for many calls if it can be."""
-    compiled = backend.compiled(layer)
-    try:
-        compiled(_tensors(arguments))
-    except Exception:  # code that needs numbers
-        return layer
-    return lambda arguments: compiled(_tensors(arguments))
+def far(problem, name, order):
+    """The same for inputs that are much larger, smaller, and of the other sign."""
+    if not problem.stacks:
+        return Check(name, "skipped", note="the model takes batches of one size only")
+    inputs = [
+        np.concatenate([x * factor if k in problem.wrt else x for factor in FACTORS]).astype(
+            x.dtype
+        )
+        for k, x in enumerate(problem.inputs)
+    ]
+    pairs = [
+        {k: np.concatenate([abs(factor) * x for factor in FACTORS]) for k, x in pair.items()}
+        for pair in problem.pairs[:1]
+    ]
+    there = problem.at(inputs=inputs, directions=pairs)
+    count, checks = len(problem.inputs[0]), []
+    for n in range(1, order + 1):
+        for strategy in _possible(problem, "reverse", "taylor"):
+            check = derivatives(there, name, n, strategy)
+            if check.status != "FAILED":
+                checks.append(replace(check, status="ok", note=""))
+            elif "nan instead" not in check.note:  # which is allowed there
+                part, row = divmod(int(re.search(r"sample (\d+)", check.note)[1]), count)
+                where = f"sample {row} times {FACTORS[part]:g}"
+                return replace(check, note=re.sub(r"sample \d+", where, check.note, count=1))
+    return worst(checks) if checks else Check(name, "ok")
 
 
 def symmetric(problem, name):
-    worst, tolerance = 0.0, rounding(problem, 2)
-    for strategy, pair in itertools.product(("reverse", "auto"), problem.pairs):
-        hessian = _numpy(Hessian(problem.line, wrt=0, strategy=strategy)(problem.arguments(pair)))
-        hessian = np.where(np.isfinite(hessian), hessian, 0)
-        off = np.max(np.abs(hessian - np.swapaxes(hessian, -1, -2)), initial=0) / _scale(hessian)
-        worst = max(worst, off)
-    return Check(name, "ok" if worst <= tolerance else "FAILED", worst, tolerance)
+    layer = problem.runner(Hessian(problem.line, wrt=0, strategy="reverse"))
+    arguments = [keras.ops.convert_to_tensor(x) for x in problem.arguments(problem.pairs[0])]
+    hessian = as_numpy(layer(arguments)).reshape(len(problem.value), -1, 2, 2)
+    hessian = np.where(np.isfinite(hessian), hessian, 0)
+    scale = np.max(np.abs(hessian), axis=(2, 3), keepdims=True) + 1e-300
+    off = np.max(np.abs(hessian - np.swapaxes(hessian, -1, -2)) / scale, initial=0)
+    tolerance = rounding(problem, 2)
+    return Check(name, "ok" if off <= tolerance else "FAILED", off, tolerance)
 
 
 def same_by(problem, name, order, mode):
     """The same derivatives eagerly and in a graph."""
-    layer = Partials(problem.line, _pure(order), wrt=0)
-    tolerance = rounding(problem, order)
-    return compiled_alike(layer, problem.arguments(problem.pairs[0]), name, mode, tolerance)
+    terms = [term for n in range(1, order + 1) for term in _terms(n)[:2]]
+    layer, pair = Partials(problem.line, terms, wrt=0), problem.pairs[0]
+    arguments = [keras.ops.convert_to_tensor(x) for x in problem.arguments(pair)]
+    expected = [y for n in range(1, order + 1) for y in found(problem, pair, "reverse", n)[:2]]
+    if problem.plain.in_graphs and mode == backend.MODES[0]:  # they were found by graphs
+        expected = map(as_numpy, layer(arguments))
+    compiled = map(as_numpy, backend.compiled(layer, mode)(arguments))
+    return alike(name, compiled, expected, rounding(problem, order))
 
 
-def compiled_alike(layer, arguments, name, mode, tolerance):
-    """The same results of a layer eagerly and in a graph."""
-    arguments = _tensors(arguments)
-    expected = map(_numpy, keras.tree.flatten(layer(arguments)))
-    found = map(_numpy, keras.tree.flatten(backend.compiled(layer, mode)(arguments)))
-    off = max(
-        np.max(np.abs(a - b), initial=0, where=np.isfinite(b)) / _scale(b)
-        for a, b in zip(found, expected)
-    )
-    return Check(name, "ok" if off <= tolerance else "FAILED", off, tolerance)
+def _possible(problem, *strategies):
+    """Those of the strategies that can differentiate the model."""
+    possible = []
+    for strategy in strategies:
+        try:
+            found(problem, problem.pairs[0], strategy, 1)
+        except Exception as error:
+            if not _no_rule(error):
+                raise
+        else:
+            possible.append(strategy)
+    return possible
 
 
-def _pure(order):
-    return [(direction,) * n for n in range(1, order + 1) for direction in (0, 1)]
+def _no_rule(error):
+    return "needs a Taylor rule" in str(error) or isinstance(error, UnsupportedOperation)
 
 
-def _along(problem, pair, strategy, terms):
-    """Derivatives by the two numbers s at s = 0, each (batch, outputs)."""
-    arguments = problem.arguments(pair)
+def found(problem, pair, strategy, order):
+    """Derivatives by the two numbers s at s = 0 for the terms of that order, each found once."""
+    key = (id(pair), strategy, order)
+    if key not in problem.found:
+        problem.found[key] = _found(problem, pair, strategy, order)
+    return problem.found[key]
+
+
+def _terms(order):
+    mixed = (0,) * (order - 1) + (1,)
+    return [(0,) * order, (1,) * order, *([mixed] if order > 1 else [])]
+
+
+def _found(problem, pair, strategy, order):
+    arguments = [keras.ops.convert_to_tensor(x) for x in problem.arguments(pair)]
+    if (strategy, order) not in problem.layers:
+        if strategy == "forward":
+            layer = Jacobian(problem.line, wrt=0, strategy=strategy)
+        else:
+            layer = Partials(problem.line, _terms(order), wrt=0, strategy=strategy)
+        problem.layers[strategy, order] = problem.runner(layer)
+    y = problem.layers[strategy, order](arguments)
     if strategy == "forward":
-        jacobian = _numpy(Jacobian(problem.line, wrt=0, strategy=strategy)(arguments))
-        return [jacobian[..., term[0]] for term in terms]
-    layer = Partials(problem.line, terms, wrt=0, strategy=strategy)
-    return [_numpy(value) for value in layer(arguments)]
-
-
-def rounding(problem, order=1):
-    """The tolerance for exact derivatives of that order, relative to the largest."""
-    return ROUNDING[problem.precision] * 10 ** (order - 1)
-
-
-def _scale(values):
-    return max(np.max(np.abs(values), initial=0, where=np.isfinite(values)), 1e-12)
-
-
-def _tensors(arguments):
-    return keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
-
-
-def _numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor).astype("float64")
+        return [as_numpy(y[..., n]).reshape(len(y), -1) for n in range(2)]
+    return [as_numpy(part).reshape(len(part), -1) for part in y]

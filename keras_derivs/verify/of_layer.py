@@ -4,165 +4,150 @@ The partial derivatives that a result is made of come from plain calls of the mo
 itself only puts them into their places.
 """
 
-import itertools
-import math
 from dataclasses import replace
+from functools import cached_property, partial
 
 import keras
 import numpy as np
 
-from keras_derivs.engine import together
+from keras_derivs import backend
+from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
-from keras_derivs.verify import differences
-from keras_derivs.verify.checks import compare, rounding, worst
+from keras_derivs.verify import checks
+from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, worst
+from keras_derivs.verify.differences import Truth
+from keras_derivs.verify.double import double
+from keras_derivs.verify.entries import Partials, assemble, check_count
+from keras_derivs.verify.problem import Problem
+from keras_derivs.verify.report import Check
+from keras_derivs.verify.subject import Subject, Task
 
-MOST_TERMS = 300
+FEW_TERMS, SIGNS = 12, 6
 
 
-def against(make, inputs, truth, problem, name):
-    """Whether what the layer from `make()` returns is the truth."""
-    layer = make()
-    results = [_numpy(x) for x in keras.tree.flatten(layer(inputs))]
-    tolerance = rounding(problem, layer.plan.request.order)
-    return worst(
-        [
-            compare(name, *(_rows(x) for x in (found, *parts)), tolerance)
-            for found, parts in zip(results, truth)
+class LayerSubject(Subject):
+    """A derivative layer at a point. With `exact`, its model is taken as it is."""
+
+    def __init__(self, layer, x, seed, clock, prefix="", exact=False):
+        self.layer = layer
+        inputs, vectors = layer.split(x)
+        self.model, given = (layer.model, inputs) if exact else double(layer.model, inputs)[:2]
+        flat = [as_is(a) for a in keras.tree.flatten(given)]
+        self.dtype, self.structure = flat[0].dtype, given
+        self.vectors = [np.asarray(as_is(v), self.dtype) for v in vectors]
+        try:
+            self.auto, self.error = self.copy("auto"), None
+            self.auto(self.called_on(flat))
+            plan = self.auto.plan
+            order, wrt, output = plan.request.order, plan.wrt, plan.output
+        except Exception as error:  # what a user of the layer would meet
+            self.error, order, wrt, output = error, 1, (0,), 0
+        if self.error is None:
+            check_count(plan.request, plan.xs)
+        training = bool(layer.training)
+        problem = Problem(self.model, given, flat, wrt, output, training, seed=seed, clock=clock)
+        super().__init__(problem, order, prefix)
+
+    @property
+    def words(self):
+        return f"of '{self.layer.model.name}', {self.dtype}"
+
+    def tasks(self):
+        tasks = [Task(self, "it can be called", self._callable, fatal=True, settled=False)]
+        if self.error is not None:
+            return tasks
+        of_model = checks.of_model(self.order)
+        same = of_model[checks.against(self.order, "reverse")]
+        name = "rows are independent"
+        tasks.append(Task(self, name, of_model[name], of_model[name], True, settled=False))
+        for strategy in choose.STRATEGIES[self.layer.kind]:
+            chosen = strategy == self.auto.plan.choice.strategy
+            check = partial(self._against, strategy=strategy)
+            tasks.append(Task(self, f"strategy '{strategy}'", check, same, needed=chosen))
+        tasks.append(Task(self, "no jumps", of_model["no jumps"], of_model["no jumps"]))
+        for mode in backend.MODES:
+            name = f"the same by {mode}"
+            tasks.append(Task(self, name, partial(self._alike, mode=mode), of_model[name]))
+        return tasks
+
+    def copy(self, strategy):
+        """The same layer of the float64 copy of its model, by another strategy."""
+        config = {**self.layer.get_config(), "return_value": False, "strategy": strategy}
+        config["model"] = self.model
+        kept = {key: value for key, value in config.items() if key not in ("tied", "dtype")}
+        return type(self.layer).from_config(kept)
+
+    def called_on(self, inputs):
+        given = keras.tree.pack_sequence_as(self.structure, inputs)
+        return [given, self._vectors(len(inputs[0]))] if self.vectors else given
+
+    def _vectors(self, count):
+        """The vectors of so many of the samples."""
+        whole = len(self.whole.inputs[0]) if hasattr(self, "whole") else count
+        return [v[:count] if len(v) == whole > count else v for v in self.vectors]
+
+    def _callable(self, problem, name):
+        if self.error is not None:
+            return Check(name, "FAILED", note=checks.first_words(self.error))
+        return Check(name, "ok")
+
+    def _alike(self, problem, name, mode):
+        arguments = self.called_on(problem.inputs)
+        arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
+        ways = self.auto, backend.compiled(self.auto, mode)
+        expected, found = (map(as_numpy, keras.tree.flatten(way(arguments))) for way in ways)
+        return alike(name, found, expected, rounding(problem, self.order))
+
+    def _against(self, problem, name, strategy):
+        layer = problem.runner(self.copy(strategy))
+        arguments = self.called_on(problem.inputs)
+        arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
+        found = keras.tree.flatten(layer(arguments))
+        results = [
+            compared(name, _columns(as_numpy(y)), truth, size, problem, self.order, y.shape[1:])
+            for y, (truth, size) in zip(found, self._true)
         ]
-    )
+        return worst(results)
+
+    @cached_property
+    def _true(self):
+        """[(Truth, scale), …] for the flat results."""
+        problem, plan = self.settled[0], self.auto.plan
+        flat = [problem.inputs[k] for k in plan.wrt]
+        target = Target(self.model, self.structure, problem.inputs, plan.wrt, plan.output)
+        request = self.auto.with_vectors(plan, target, self._vectors(len(flat[0])))
+        request = replace(request, vectors=tuple(map(as_numpy, request.vectors)))
+        partials = Partials(problem, plan.wrt)
+        y = keras.ops.convert_to_tensor(partials.of(())["value"])
+
+        def arranged(part, signs=None):
+            def find(*moves):
+                found = partials.of(moves)[part]
+                return found if signs is None else found * signs.choice([-1.0, 1.0])
+
+            results = assemble(request, flat, find, positive=part != "value")
+            results = keras.tree.map_structure(keras.ops.convert_to_tensor, results)
+            packed = self.auto.arrange(plan, target, y, results)
+            return [_columns(as_numpy(x)) for x in keras.tree.flatten(packed)]
+
+        def bound(part):
+            """A curl takes differences: the bound of one holds for all signs of its terms."""
+            few = len(partials.known) <= FEW_TERMS
+            patterns = [None, *(np.random.default_rng(n) for n in range(SIGNS * few))]
+            found = zip(*(arranged(part, signs) for signs in patterns))
+            return [np.max(np.abs(results), axis=0) for results in found]
+
+        values = arranged("value")  # first, so that the sizes of all are known
+        parts = zip(values, *map(bound, ("error", "kink", "size", "scale")))
+        return [
+            (Truth(value, error, kink > 0, size), scale)
+            for value, error, kink, size, scale in parts
+        ]
 
 
-def _rows(x):
+def as_is(x):
+    return np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def _columns(x):
     return x.reshape(len(x), -1)
-
-
-def true(layer, problem, vectors):
-    """[(values, errors, converged), …] for the flat results of a layer."""
-    plan, partial = layer.plan, Partial(problem, layer.plan)
-    vectors = [np.asarray(v, "float64") for v in vectors]
-    flat = [problem.inputs[k] for k in plan.wrt]
-    target = Target(layer.model, problem.structure, problem.inputs, plan.wrt, plan.output)
-    request = layer.with_vectors(plan, target, vectors)
-    request = replace(request, vectors=tuple(map(_numpy, request.vectors)))
-    y = partial.values(())[0]
-
-    def arranged(part):
-        results = _assemble(request, flat, lambda *steps: partial.values(steps)[part], part == 1)
-        results = keras.tree.map_structure(keras.ops.convert_to_tensor, results)
-        packed = layer.arrange(plan, target, keras.ops.convert_to_tensor(y), results)
-        return [_numpy(x) for x in keras.tree.flatten(packed)]
-
-    return [(value, error, np.isfinite(error)) for value, error in zip(arranged(0), arranged(1))]
-
-
-def _assemble(request, xs, along, errors):
-    """The results of a request from derivatives along directions, or bounds of their errors."""
-    if request.kind == "jvp":
-        return [along(dict(enumerate(request.vectors)))]
-    if request.kind in ("vjp", "hvp"):
-        return [_product(request, xs, k, along, errors) for k in range(len(xs))]
-    weights = request.weights if not errors or request.weights is None else np.abs(request.weights)
-    if request.directions is not None:
-        moves = [_direction(request, xs, row) for row in request.directions]
-        return [together.weighted_sum([along(move, move) for move in moves], weights)]
-    terms = together.terms(request, xs)
-    if terms is None or len(terms) > MOST_TERMS:
-        raise ValueError(
-            f"`verify` compares at most {MOST_TERMS} partial derivatives one by one. Received: "
-            f"{'an unknown number' if terms is None else len(terms)}. Verify the model itself, "
-            f"which takes random directions, or a layer for fewer inputs."
-        )
-    return together.assemble(
-        replace(request, weights=weights), xs, lambda term: along(*(_unit(xs, e) for e in term))
-    )
-
-
-def _product(request, xs, k, along, errors):
-    """For each entry of an x, the derivative by it of the weighted outputs, or of the slope."""
-    entries = []
-    for index in range(xs[k][0].size):
-        if request.kind == "vjp":
-            weights = np.abs(request.vectors[0]) if errors else request.vectors[0]
-            value = along(_unit(xs, (k, index))) * weights
-            entries.append(value.reshape(len(value), -1).sum(axis=1))
-        else:
-            value = along(_unit(xs, (k, index)), dict(enumerate(request.vectors)))
-            entries.append(value.reshape(len(value), -1)[:, request.rows[0]])
-    return np.stack(entries, axis=1).reshape(xs[k].shape)
-
-
-def _unit(xs, entry):
-    k, index = entry
-    move = np.zeros((1, xs[k][0].size))
-    move[0, index] = 1
-    return {k: move.reshape(1, *xs[k].shape[1:])}
-
-
-def _direction(request, xs, row):
-    """A row of an operator's directions, as what it changes in each x."""
-    moves, blocks = {}, together.entries(request, xs)
-    for entry, amount in zip(itertools.chain(*blocks), row):
-        ((k, unit),) = _unit(xs, entry).items()
-        moves[k] = moves.get(k, 0) + amount * unit
-    return moves
-
-
-class Partial:
-    """Derivatives of the model along directions, each a dict number of x -> change of it."""
-
-    def __init__(self, problem, plan):
-        self.problem, self.wrt, self.known = problem, plan.wrt, {}
-
-    def values(self, directions):
-        """(values, errors) of the derivative along all directions one after the other."""
-        if not directions:
-            y = self._plain({}, 0.0)
-            return y, np.zeros_like(y)
-        key = tuple((k, move.tobytes()) for moves in directions for k, move in moves.items())
-        if key not in self.known:
-            self.known[key] = self._polarised(directions)
-        return self.known[key]
-
-    def _polarised(self, directions):
-        """D_a D_b … = sum over signs of their product D^n_{a ± b …} / (n! 2^(n-1))."""
-        order = len(directions)
-        total, bound, factor = 0.0, 0.0, math.factorial(order) * 2 ** (order - 1)
-        for signs in itertools.product((1, -1), repeat=order - 1):
-            moves = _sum(directions, (1, *signs))
-            if not any(np.any(move) for move in moves.values()):
-                continue
-            size = self._size(moves)
-            value, error, converged = differences.derivative(
-                lambda s, moves=moves, size=size: self._plain(moves, s * size), order
-            )
-            total = total + math.prod(signs) * value / size**order / factor
-            bound = bound + np.where(converged, error, np.inf) / size**order / factor
-        return total, bound
-
-    def _size(self, moves):
-        """The step that is as large as what moves."""
-        scales = [np.std(self._input(k)) / np.max(np.abs(move)) for k, move in moves.items()
-                  if np.any(move)]  # fmt: skip
-        return min([scale for scale in scales if scale > 0], default=1.0)
-
-    def _input(self, k):
-        return self.problem.inputs[self.wrt[k]]
-
-    def _plain(self, moves, s):
-        inputs = list(self.problem.inputs)
-        for k, move in moves.items():
-            x = self._input(k)
-            inputs[self.wrt[k]] = (x + s * move).astype(x.dtype)
-        return self.problem.outputs(inputs)
-
-
-def _sum(directions, signs):
-    moves = {}
-    for sign, direction in zip(signs, directions):
-        for k, move in direction.items():
-            moves[k] = moves.get(k, 0) + sign * move
-    return moves
-
-
-def _numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor).astype("float64")

@@ -1,6 +1,6 @@
 """A model along random directions: what the checks of a model work on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -8,16 +8,21 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_derivs import backend
 from keras_derivs.verify import differences
+from keras_derivs.verify.clock import Clock
+from keras_derivs.verify.plain import Plain
 
 MOST_OUTPUTS = 6  # of a sample; more are mixed at random into as many
+EPS = {"float64": np.finfo("float64").eps, "float32": 4 * float(np.finfo("float32").eps)}
 
 
 @dataclass(frozen=True)
 class Problem:
     """One output of a model at given inputs, which move along pairs of random directions.
 
-    `inputs` are flat, `wrt` counts those that move, `output` the flat outputs.
+    `inputs` are flat, `wrt` counts those that move, `output` the flat outputs. A pair is a dict
+    number of input -> (batch, 2, *shape), of the size of the input.
     """
 
     model: Any
@@ -28,60 +33,120 @@ class Problem:
     training: bool = False
     num_pairs: int = 2
     seed: int = 0
+    clock: Clock = field(default_factory=Clock)
+    directions: list | None = None  # the pairs, where they are given
+    calls: Plain | None = None  # what `plain` is, where it is known
+    zoom: np.ndarray | None = None  # by how much steps are shorter than the inputs, where they are
 
     @cached_property
     def pairs(self):
-        """For each pair, and each input that moves, (batch, 2, *shape) of the size of the input."""
         random = np.random.default_rng(self.seed)
-        return [[_move(random, self.inputs[k]) for k in self.wrt] for _ in range(self.num_pairs)]
+        return self.directions or [
+            {k: move(random, self.inputs[k]) for k in self.wrt} for _ in range(self.num_pairs)
+        ]
 
-    def outputs(self, inputs):
-        """The output of a plain call of the model, leaving its state alone."""
-        given = keras.tree.pack_sequence_as(self.structure, inputs)
-        with keras.StatelessScope():
-            y = keras.tree.flatten(self.model(given, training=self.training))[self.output]
-        return ops.convert_to_numpy(y).astype("float64")
+    @cached_property
+    def plain(self):
+        """Plain calls of the output."""
+        return self.calls or Plain(
+            self.model, self.structure, self.inputs, self.output, self.training, self.clock
+        )
+
+    def at(self, **changes):
+        """The same function at other inputs, or in other directions."""
+        return replace(self, calls=self.plain, **changes)
+
+    def runner(self, layer):
+        """A layer, as a graph where the model is very slow."""
+        return backend.compiled(layer) if self.plain.in_graphs else layer
+
+    @property
+    def stacks(self):
+        """Whether copies of the batch may ride in the batch axis of one call."""
+        return self.plain.copies > 1
 
     def __call__(self, inputs):
         """The output, (batch, outputs), mixed into a few."""
-        y = self.outputs(inputs)
-        return y.reshape(len(y), -1) @ self.mixture(y[0].size)
+        return self.mixed(self.plain(inputs))
 
-    def mixture(self, size):
-        """A matrix that keeps all outputs apart, while they are few."""
+    def mixed(self, y):
+        y = y.reshape(len(y), -1)
+        if self.mixture is None:
+            return y
+        return np.where(self.mixture.any(axis=1), y, 0) @ self.mixture
+
+    @cached_property
+    def mixture(self):
+        """A matrix that mixes the outputs in like parts, whatever their sizes; `None` for a few."""
+        size = self.value[0].size
         if size <= MOST_OUTPUTS:
-            return np.eye(size)
-        return np.random.default_rng(self.seed).normal(size=(size, MOST_OUTPUTS)) / size**0.5
+            return None
+        probes = [self.value] + [self.plain(self.moved(self.pairs[0], s)) for s in PROBES]
+        values = np.stack([y.reshape(len(y), -1) for y in probes])
+        change = np.max(np.abs(values - values[0]), axis=(0, 1))
+        change = np.maximum(change, 1e-6 * np.max(np.abs(values), axis=(0, 1)))
+        parts = np.where(np.isfinite(change) & (change > 0), 1 / np.maximum(change, 1e-300), 0)
+        random = np.random.default_rng(self.seed).normal(size=(size, MOST_OUTPUTS))
+        return random * parts[:, None] / size**0.5
+
+    @cached_property
+    def value(self):
+        return self.plain(self.inputs)
 
     def moved(self, pair, s):
         """The inputs, moved by s times the directions of a pair."""
         inputs = list(self.inputs)
-        for k, move in zip(self.wrt, pair):
-            step = np.tensordot(move, s, axes=(1, 0))
-            inputs[k] = inputs[k] + step.astype(inputs[k].dtype)
+        for k in self.wrt:
+            step = np.tensordot(pair[k], s, axes=(1, 0))
+            inputs[k] = (inputs[k] + step).astype(inputs[k].dtype)
         return inputs
 
-    def truth(self, pair, direction, order):
-        """(values, errors, converged) of a derivative along `direction` of the pair's plane."""
-        key = (id(pair), direction, order)
-        if key not in self.known:
-            at = np.asarray(direction, "float64")
-            function = lambda s: self(self.moved(pair, s * at))  # noqa: E731
-            self.known[key] = differences.derivative(function, order)
-        return self.known[key]
+    def along(self, moves, places, keep=lambda y: y):
+        return self.plain.along(self.inputs, moves, places, keep)
+
+    def truths(self, pair, direction, orders):
+        """{order: Truth} along a direction of a pair's plane."""
+        key = (id(pair), direction)
+        if key not in self._lines:
+            moves = {k: np.tensordot(pair[k], direction, axes=(1, 0)) for k in self.wrt}
+            self._lines[key] = self.along(moves, differences.PLACES, self.mixed)
+        return differences.truths(self._lines[key], orders, EPS[self.precision], self._magnitude)
 
     @cached_property
-    def known(self):
-        """What `truth` has found."""
+    def _magnitude(self):
+        """The size of the outputs that are mixed."""
+        if self.mixture is None:
+            return 0.0
+        y = np.abs(self.value.reshape(len(self.value), -1))
+        return np.where(self.mixture.any(axis=1), y, 0) @ np.abs(self.mixture)
+
+    @cached_property
+    def _lines(self):
+        return {}
+
+    @cached_property
+    def layers(self):
+        """The derivative layers that checks have made."""
+        return {}
+
+    @cached_property
+    def found(self):
+        """The derivatives that checks have asked for."""
         return {}
 
     @cached_property
     def precision(self):
         """The dtype that the model computes in, whatever it was asked for."""
-        noise = differences.noise(lambda s: self(self.moved(self.pairs[0], np.array([s, s]))))
-        size = np.max(np.abs(self(self.inputs)), initial=0)
-        exact = self.inputs[self.wrt[0]].dtype == "float64" and np.max(noise) < 1e-11 * size
-        return "float64" if exact else "float32"
+        if self.inputs[self.wrt[0]].dtype != "float64":
+            return "float32"
+        moves = {k: self.pairs[0][k][:, 0] for k in self.wrt}
+        parts = []
+        for start in (0.4, -0.3):
+            values = self.along(moves, start + np.append(0, differences.FINE), self.mixed)
+            with np.errstate(all="ignore"):
+                part = differences.noise(values) / np.max(np.abs(values), axis=0)
+            parts.append(np.median(part[np.isfinite(part)]) if np.isfinite(part).any() else 0)
+        return "float64" if min(parts) < 1e-11 else "float32"
 
     @cached_property
     def line(self):
@@ -91,7 +156,10 @@ class Problem:
         """What `line` is called on."""
         batch, dtype = len(self.inputs[0]), self.inputs[self.wrt[0]].dtype
         place = np.broadcast_to(np.asarray(s, dtype), (batch, 2))
-        return [place, *self.inputs, *pair]
+        return [place, *self.inputs, *(pair[k] for k in self.wrt)]
+
+
+PROBES = [(0.5, 0.0), (0.0, -0.5), (1e-2, 1e-2)]
 
 
 class Line(keras.layers.Layer):
@@ -106,17 +174,33 @@ class Line(keras.layers.Layer):
 
     def call(self, tensors):
         problem, count = self.problem, len(self.problem.inputs)
+        problem.clock.check()
         s, inputs, moves = tensors[0], list(tensors[1 : 1 + count]), tensors[1 + count :]
-        for k, move in zip(problem.wrt, moves):
+        for k, change in zip(problem.wrt, moves):
             shape = (-1, 2, *[1] * (len(inputs[k].shape) - 1))
-            inputs[k] = inputs[k] + ops.sum(ops.reshape(s, shape) * move, axis=1)
+            inputs[k] = inputs[k] + ops.sum(ops.reshape(s, shape) * change, axis=1)
         given = keras.tree.pack_sequence_as(problem.structure, inputs)
         y = keras.tree.flatten(self.model(given, training=problem.training))[problem.output]
-        size = int(np.prod(y.shape[1:]))
-        mixture = ops.convert_to_tensor(problem.mixture(size), y.dtype)
-        return ops.matmul(ops.reshape(y, (-1, size)), mixture)
+        y = ops.reshape(y, (-1, problem.value[0].size))
+        if problem.mixture is None:
+            return y
+        used = problem.mixture.any(axis=1)
+        y = y if used.all() else ops.where(ops.convert_to_tensor(used), y, ops.zeros_like(y))
+        return ops.matmul(y, ops.convert_to_tensor(problem.mixture, y.dtype))
 
 
-def _move(random, x):
-    scale = np.std(x) if np.std(x) > 0 else max(1.0, float(np.max(np.abs(x), initial=0)))
-    return (random.normal(size=(len(x), 2, *x.shape[1:])) * scale).astype(x.dtype)
+def move(random, x):
+    """Two random directions for each sample, (batch, 2, *shape), as large as the input varies."""
+    return (random.normal(size=(len(x), 2, *x.shape[1:])) * scale(x)).astype(x.dtype)
+
+
+def scale(x):
+    """How much each entry of a sample varies, or how large it is: (*shape)."""
+    size = np.sqrt(np.mean(np.square(x, dtype="float64"), axis=0))
+    found = np.maximum(np.std(x, axis=0, dtype="float64"), 0.1 * size)
+    overall = np.sqrt(np.mean(np.square(found))) or 1.0
+    return np.where(found > 0, found, overall)
+
+
+def _largest(values):
+    return np.max(values, initial=0, where=np.isfinite(values))

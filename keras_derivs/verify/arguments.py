@@ -1,0 +1,56 @@
+"""What `verify` may be called with."""
+
+import keras
+
+from keras_derivs.layers.base import DerivativeLayer
+
+
+def check_layer(layer, order):
+    if not isinstance(layer, keras.layers.Layer):
+        raise TypeError(
+            f"`verify` needs a `keras.Model`, a layer, or a derivative layer. Received: {layer!r} "
+            f"(of type {type(layer).__name__}). Put a function into a layer's `call`."
+        )
+    if not isinstance(layer, DerivativeLayer):
+        if order is not None and (order not in (1, 2, 3) or isinstance(order, bool)):
+            raise ValueError(
+                f"`order=` needs to be 1, 2 or 3. Received: {order!r}. For higher derivatives "
+                f"verify a layer that returns them."
+            )
+        return
+    if order is not None:
+        raise ValueError(
+            f"`order=` is for models; a derivative layer has its own. Received: {order!r} for "
+            f"'{layer.name}'. Leave it out."
+        )
+    if getattr(layer, "num_samples", None):
+        raise ValueError(
+            f"`verify` needs an exact derivative. Received: '{layer.name}', an estimate from "
+            f"{layer.num_samples} random directions. Verify it without `num_samples=`."
+        )
+
+
+def check_budget(budget):
+    numeric = isinstance(budget, (int, float)) and not isinstance(budget, bool)
+    if budget is not None and not (numeric and budget > 0):
+        raise ValueError(
+            f"`budget=` needs a positive number of seconds, or None. Received: {budget!r}. Give "
+            f"30.0, say, or None to check everything however long it takes."
+        )
+    return budget
+
+
+def check_names(layers, model):
+    """The names in `layers=`, as a list; `None` for the model itself."""
+    if layers is None:
+        return None
+    items = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    names = [item.name if isinstance(item, keras.layers.Layer) else item for item in items]
+    known = [part.name for part in model._flatten_layers(include_self=False)]
+    wrong = [name for name in names if not isinstance(name, str) or name not in known]
+    if wrong or not names:
+        raise ValueError(
+            f"`layers=` needs names of layers inside of '{model.name}'. Received: "
+            f"{wrong or layers!r}. Choose from {known}, or leave it out to check the whole model."
+        )
+    return list(dict.fromkeys(names))
