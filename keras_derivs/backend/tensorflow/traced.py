@@ -7,7 +7,7 @@ depends on an input and the output depends on it, other than through a stopped g
 import tensorflow as tf
 
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.tensorflow import exact, functions, gradients
+from keras_derivs.backend.tensorflow import comparisons, exact, functions, gradients
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
@@ -16,7 +16,9 @@ LOST = {
 }  # fmt: skip
 STOPPED = {"StopGradient"}
 # Constant piece by piece: the derivative of what passes through them is zero.
-FLAT = {"ArgMax", "ArgMin", "Bucketize", "CastToInteger", *gradients.FLAT}
+FLAT = {
+    "ArgMax", "ArgMin", "Bucketize", "CastToInteger", *gradients.FLAT, *comparisons.COMPARISONS
+}  # fmt: skip
 # The gradients of vectors, and second derivatives of values, need values that differ.
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
@@ -76,11 +78,12 @@ def _trace(run, inputs, wrt):
 def _walk(nodes, starts, ends, library, scope):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends, reached)
+    between = reached & needed - starts | comparisons.added(nodes, _sources, reached, needed)
     found = []
     for node in nodes:
         if node.op == "Placeholder":
             continue
-        on_the_way = node.name in reached & needed - starts
+        on_the_way = node.name in between
         found.append(Step(_type(node), scope + node.name, on_the_way))
         for key in set(CALLS) & set(node.attr):
             inner = library[node.attr[key].func.name]
