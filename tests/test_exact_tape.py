@@ -160,6 +160,9 @@ SEVERAL = {
     "binary cross-entropy of logits": (
         lambda x: ops.binary_crossentropy(x * x, x, from_logits=True), [0, 0.5, 0.2]
     ),
+    "powers of complex numbers": (
+        lambda x: tf.math.imag(tf.pow(tf.complex(x[:, :2], x[:, 2:]), 2.5 + 1j)), [0.3, 0.7, 1.2, 2]
+    ),
     "divergence": (lambda x: x * ops.log(x) - tf.math.xlogy(x, x + 1), [0.3, 0.5, 0.2]),
 }  # fmt: skip
 
@@ -247,10 +250,22 @@ def test_equal_eigenvalues(float64):
     assert np.all(np.isnan(made(np.eye(2).reshape(1, 4))))
 
 
-@pytest.mark.parametrize("function", [lambda x: x + x // 0.1, lambda x: x + tf.math.floor(x)])
-def test_steps_are_told(function, float64):
-    with pytest.warns(UserWarning, match="(?s)'Floor.* in 'planted'"):
-        kd.Jacobian(planted(function))
+STEPS = {
+    "FloorDiv": lambda x: x + x // 0.1,
+    "Floor": lambda x: x + tf.math.floor(x),
+    "Greater": lambda x: x + ops.cast(x > 0.5, x.dtype),
+    "Less": lambda x: x - ops.cast(ops.logical_or(x < 0.5, x < 0.2), x.dtype),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_are_told(name, float64):
+    with pytest.warns(UserWarning, match=f"(?s)'{name}' in 'planted'"):
+        kd.Jacobian(planted(STEPS[name]))
+
+
+def test_what_selects_is_no_step(float64):
+    kd.Jacobian(planted(lambda x: ops.where(x > 0.5, x, x * x) + x * ops.cast(x > 0.2, x.dtype)))
 
 
 def test_the_name_of_a_layer_hides_no_stopped_gradient(float64):
@@ -260,3 +275,21 @@ def test_the_name_of_a_layer_hides_no_stopped_gradient(float64):
         kd.Gradient(keras.Model(x, y))
     kd.Gradient(planted(lambda x: ops.logsumexp(x, 1, keepdims=True)))
     kd.Gradient(planted(lambda x: tf.reduce_logsumexp(x, 1, keepdims=True)))
+
+
+@pytest.mark.parametrize("first", ["plain", "exact"])
+def test_a_function_keeps_two_gradients(first):
+    """A `tf.function` remembers the gradient that was built first, TensorFlow's or ours."""
+    function = tf.function(lambda x: tf.math.cumprod(x, 1)[:, 2:])
+    made = kd.Gradient(layer(function, (3,), "float32"))
+    x = tf.constant([[0.0, 2.0, 3.0]])
+
+    def plain():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x)
+
+    for turn in (plain, made) * 2 if first == "plain" else (made, plain) * 2:
+        found = plain() if turn is plain else made(x)
+        close(found, [[0, 0, 0] if turn is plain else [6, 0, 0]], EXACT["float32"])

@@ -2,11 +2,8 @@
 
 While a scope is open, TensorFlow takes the gradients of `gradients.py` in place of its own, and
 the functions of `functions.py` are computed by formulas that are exact at every order. Both hold
-only in the thread that opened the scope. At a kink, one convention holds:
-
-- equal arguments of a maximum or minimum share the derivative equally;
-- |x|, relu, and the norm have derivative 0 at 0;
-- elu, selu, and celu have their right-hand derivatives at 0.
+only in the thread that opened the scope. At kinks the convention is that of Taylor polynomials,
+see `engine/taylor/rules_piecewise.py`.
 """
 
 import contextlib

@@ -11,6 +11,7 @@ from keras.src.activations.activations import ReLU
 from keras.src.backend.tensorflow import linalg, nn
 from keras.src.backend.tensorflow import math as kmath
 from keras.src.backend.tensorflow import numpy as knp
+from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.tensorflow import projection, special
 from keras_derivs.backend.tensorflow.override import plain, switched
@@ -176,7 +177,14 @@ def _project(**options):
     return projection.project(plain(tf.raw_ops.ImageProjectiveTransformV3), **options)
 
 
+def _function_context(scope_type=None):
+    """A `tf.function` keeps the gradient that it was first asked for: trace it for us alone."""
+    original = plain(function_context.make_function_context)
+    return original(("keras_derivs", scope_type))
+
+
 TABLE = [
+    ("make_function_context", _function_context, function_context),
     ("logaddexp", _logaddexp, knp),
     ("logaddexp2", _logaddexp2, knp),
     ("hypot", _hypot, knp),

@@ -11,7 +11,10 @@ MAX_STEPS = 31  # doublings along an axis of unknown length
 
 def _cumulated(op, combine, neutral, x, axis):
     """Cumulate along an axis by doubling (Hillis and Steele, 1986): no division."""
-    axis = int(tf.get_static_value(axis)) % x.shape.rank
+    axis = tf.get_static_value(axis)
+    if axis is None:  # in `tf.vectorized_map`, for example
+        raise NotImplementedError(f"its axis is not known before the call: {op.type}")
+    axis = int(axis) % x.shape.rank
     reverse = op.get_attr("reverse")
     x = tf.reverse(x, [axis]) if reverse else x
     x = _shifted(x, 1, axis, neutral) if op.get_attr("exclusive") else x

@@ -19,9 +19,14 @@ def _pow(op, gradient, plain):
     if exponent is not None:
         slope = tf.cast(exponent, x.dtype) * _product(x, exponent - 1)
         return gradient * tf.math.conj(slope), None
-    slope = tf.math.multiply_no_nan(tf.pow(x, y - 1), y)
+    slope = _multiple(tf.pow(x, y - 1), y)
     by_x = unbroadcast(gradient * tf.math.conj(slope), x)
     return by_x, plain(gradient)[1] if is_needed(op, 1) else None
+
+
+def _multiple(x, y):
+    """x y, and 0 where y is: `multiply_no_nan` has no right gradient of complex numbers."""
+    return x * y if x.dtype.is_complex else tf.math.multiply_no_nan(x, y)
 
 
 def _whole(y):
