@@ -91,6 +91,14 @@ GRAPHS = [
 ]  # fmt: skip
 
 
+def kinds(model):
+    return sorted(type(layer).__name__ for layer in model.layers)
+
+
+# how many shared passes each becomes; where it is one, no derivative stays outside of it
+PASSES = {"left_alone": 0, "chained": 2, "inner_tensors": 2}
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_every_number_stays(graph, field, tmp_path):
     tx, *_ = field
@@ -98,6 +106,9 @@ def test_every_number_stays(graph, field, tmp_path):
     fused = kd.fuse(model)
     values = points((5, 2), "float64")
     expected = model(values)
+    passes = PASSES.get(graph.__name__, 1)
+    assert kinds(fused).count("Fused") == passes
+    assert passes != 1 or "Between" not in kinds(fused)
     assert fused.output_shape == model.output_shape
     assert {id(w) for w in fused.trainable_weights} == {id(w) for w in model.trainable_weights}
     fused.save(tmp_path / "fused.keras")
@@ -107,20 +118,6 @@ def test_every_number_stays(graph, field, tmp_path):
     for copy in (fused, tf.function(fused), loaded, clone):
         for one, two in zip(copy(values), expected):
             close(one, two, EXACT["float64"])
-
-
-def kinds(model):
-    return sorted(type(layer).__name__ for layer in model.layers)
-
-
-def test_what_is_merged(field):
-    tx, *_ = field
-    merged = {graph.__name__: kinds(kd.fuse(keras.Model(tx, graph(*field)))) for graph in GRAPHS}
-    for name in ("nested", "slices_of_a_gradient", "operators", "every_kind", "vectors"):
-        assert "Between" not in merged[name] and merged[name].count("Fused") == 1
-    assert "Fused" not in merged["left_alone"]
-    assert merged["chained"].count("Fused") == 2
-    assert merged["inner_tensors"].count("Fused") == 2
 
 
 def products(model):
