@@ -1,8 +1,11 @@
 """Which tensor of a graph a slice was taken from, and which of its entries the slice holds."""
 
+import math
+
 import numpy as np
 from keras import ops
 
+from keras_derivs.limits import MAX_NUMBERS
 from keras_derivs.nodes import depends, describe, needs, operation_name, producer, variables
 
 # Operations of Keras that copy entries of a tensor, whatever their values are.
@@ -75,9 +78,9 @@ def _indices(x, root, parts):
     It is run on the numbers of the entries, which differ from row to row.
     """
     node = producer(x)
-    if x.shape[0] != root.shape[0]:
-        return None
     shape = [UNKNOWN if n is None else n for n in root.shape[1:]]
+    if x.shape[0] != root.shape[0] or math.prod(shape) > MAX_NUMBERS:
+        return None
     every, rows = np.arange(np.prod(shape, dtype="int64")).reshape(shape), root.shape[0] or ROWS
     starts = every.size * np.arange(rows)
     values = {
