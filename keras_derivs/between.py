@@ -136,11 +136,13 @@ class Between(BetweenTensors):
         self.derivative = LAYERS[self.kind](sub_graph, wrt=chosen, **self.options)
         return sub_graph.inputs
 
-    def compute_output_spec(self, inputs):
-        return self.derivative.compute_output_spec(self._arguments(inputs))
+    def compute_output_spec(self, inputs, training=None):
+        outputs = self.derivative.compute_output_spec(self._arguments(inputs))
+        self.derivative.warn_of_modes()
+        return outputs
 
-    def call(self, inputs):
-        return self.derivative(self._arguments(inputs))
+    def call(self, inputs, training=None):
+        return self.derivative(self._arguments(inputs), training=training)
 
     def get_config(self):
         return {

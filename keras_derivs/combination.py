@@ -31,7 +31,8 @@ KINDS = {
 }  # fmt: skip
 OPTIONS = {
     "component", "outputs", "inputs", "weights", "directions", "num_samples", "seed", "terms",
-    "strategy", "chunk_size", "return_value", "training", "name",
+    "strategy", "chunk_size", "return_value", "training", "audit",
+    "name",
 }  # fmt: skip
 
 
@@ -72,7 +73,7 @@ class Combination:
 
 def settings(layer):
     """What two derivatives need to have in common to share a pass."""
-    return layer.strategy, layer.chunk_size, layer.training
+    return layer.strategy, layer.chunk_size, layer.training, layer.audit
 
 
 def roots_of(node):

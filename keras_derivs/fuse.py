@@ -80,8 +80,7 @@ def _merge(group, known, values):
     place = {term: n for n, term in enumerate([(), *terms])}
     numbered = [[[number[root], index] for root, index in term] for term in terms]
     results = [_config(one, place) for member in group for one in member.results]
-    strategy, chunk_size, training = combination.settings(group[0].layer)
-    layer = Fused(numbered, results, len(roots), strategy, chunk_size, training)
+    layer = Fused(numbered, results, len(roots), *combination.settings(group[0].layer))
     y, *wrt = [known.get(id(x), x) for x in (base, *roots)]
     value, *found = layer([y, *wrt, *layer.cut(y, wrt)])
     if _is_plain(base, layer.derivative.model):

@@ -12,6 +12,7 @@ from keras_derivs.between import BetweenTensors
 from keras_derivs.engine import together
 from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph import Coordinates
+from keras_derivs.layers import modes
 from keras_derivs.layers.base import register
 from keras_derivs.layers.partials import Partials
 
@@ -32,6 +33,7 @@ class Fused(BetweenTensors):
         strategy: As for `Partials`.
         chunk_size: As for `Partials`.
         training: As for `Partials`.
+        audit: As for `Partials`.
         **kwargs: `name` and the like, for `keras.layers.Layer`.
 
     Output shape:
@@ -39,13 +41,26 @@ class Fused(BetweenTensors):
     """
 
     def __init__(
-        self, terms, results, num_wrt, strategy="auto", chunk_size=None, training=False, **kwargs
+        self,
+        terms,
+        results,
+        num_wrt,
+        strategy="auto",
+        chunk_size=None,
+        training=False,
+        audit=True,
+        **kwargs,
     ):
         super().__init__(num_wrt, **kwargs)
         self.terms = _check_terms(terms)
         limits.check(limits.length(results), limits.MAX_TERMS, "results=", "tensors")
         self.results = [_check_result(result, len(self.terms)) for result in results]
-        self.options = {"strategy": strategy, "chunk_size": chunk_size, "training": training}
+        self.options = {
+            "strategy": strategy,
+            "chunk_size": chunk_size,
+            "training": training,
+            "audit": audit,
+        }
 
     def cut(self, y, wrt):
         """Make the derivative layer of the sub-graph from the roots to `y`; return its sources."""
@@ -58,6 +73,7 @@ class Fused(BetweenTensors):
             wrt=[Coordinates(n, tuple(root.shape[1:])) for n, root in enumerate(wrt)],
             **self.options,
         )
+        self.derivative.told.add(modes.OF_INFERENCE)  # its value is used where modes agree
         return sub_graph.inputs
 
     def _check_entries(self, y, wrt):
@@ -73,14 +89,14 @@ class Fused(BetweenTensors):
                 f"{[tuple(x.shape) for x in wrt]}. Use `fuse`, which makes this layer."
             )
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs, training=None):
         sources = list(inputs)[self.num_structural :]
         y, value, *_ = self.derivative.compute_output_spec(sources)
         shapes = [(y.shape[0], *result["shape"]) for result in self.results]
         return [y, *(keras.KerasTensor(shape, dtype=value.dtype) for shape in shapes)]
 
-    def call(self, inputs):
-        values = self.derivative(list(inputs)[self.num_structural :])
+    def call(self, inputs, training=None):
+        values = self.derivative(list(inputs)[self.num_structural :], training=training)
         return [values[0], *(_combine(result, values) for result in self.results)]
 
     def get_config(self):

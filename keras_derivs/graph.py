@@ -48,15 +48,17 @@ class SubGraph(keras.layers.Layer):
         return None
 
     def compute_output_spec(self, inputs, training=None):
-        return self._run(inputs, lambda operation: operation.compute_output_spec)
+        return self._run(inputs, training, lambda operation: operation.compute_output_spec)
 
     def call(self, inputs, training=None):
-        return self._run(inputs, lambda operation: operation)
+        return self._run(inputs, training, lambda operation: operation)
 
-    def _run(self, inputs, evaluate):
+    def _run(self, inputs, training, evaluate):
         values = {id(tensor): value for tensor, value in zip(self.inputs, inputs)}
         for node in self.nodes:
             args, kwargs = node.arguments.fill_in(values)
+            if training is not None and "training" in kwargs:  # as in a functional model
+                kwargs["training"] = training
             outputs = evaluate(node.operation)(*args, **kwargs)
             values.update(zip(map(id, node.outputs), keras.tree.flatten(outputs)))
         return values[id(self.outputs[0])]

@@ -15,9 +15,13 @@ imported.
 - `weights_scope()`: a function that makes the context in which weights are made.
 - `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.
 - `eagerly(function, *args)`: call it with numbers, also while a graph is being built.
-- `steps(target, order)`: the operations of a model; `guarded` and `obstacle`: what cannot be
-  compiled.
-- `NO_GRADIENT`: the errors of an operation that cannot be differentiated.
+- `traced(run, inputs, wrt, order)`: the operations of `run(inputs)`, those that count from the
+  second order on alone (`None`: not asked for), and how many bytes all of them return; `None` if
+  it cannot be traced. `guarded` and `obstacle`: what cannot be compiled.
+- `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
+  any were drawn.
+- `NO_GRADIENT`: the errors of an operation that cannot be differentiated; `MISSING`: of one that
+  does not exist in the dtype asked for.
 """
 
 import keras

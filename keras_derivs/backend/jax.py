@@ -11,12 +11,13 @@ from keras_derivs.backend.jaxpr import (  # noqa: F401
     STOPPED,
     VALUES,
     VECTORS,
-    steps,
+    traced,
 )
-from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.stateless import drawn, held, stateless  # noqa: F401
 from keras_derivs.backend.wide import wide
 
 MODES = ("jit",)
+MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
 
 

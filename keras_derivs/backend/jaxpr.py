@@ -22,14 +22,16 @@ KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
 
-def steps(run, inputs, wrt, order):
-    """Every `Step` of `run(inputs)`; `None` where it cannot be traced."""
+def traced(run, inputs, wrt, order):
+    """See `keras_derivs.backend`."""
     try:
         jaxpr = jax.make_jaxpr(lambda *xs: run(list(xs)))(*inputs).jaxpr
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
     starts = {jaxpr.invars[position] for position in wrt}
-    return _walk(jaxpr, starts, _variables(jaxpr.outvars), "")
+    results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
+    num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
+    return _walk(jaxpr, starts, _variables(jaxpr.outvars), ""), [], num_bytes
 
 
 def _walk(jaxpr, starts, ends, scope):

@@ -1,12 +1,76 @@
-"""Run a model without a trace in its state."""
+"""Run a model without a trace in its state, or with that of one pass."""
+
+import contextlib
+import threading
 
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
+SEED = "seed_generator_state"  # the name of the variable of a `SeedGenerator`
+_local = threading.local()
 
+
+class Effects:
+    """The updates of variables and the losses of one pass."""
+
+    def __init__(self):
+        self.updates, self.losses = None, []
+
+    @property
+    def random(self):
+        """Whether the pass drew random numbers with a `SeedGenerator`."""
+        return any(variable.name == SEED for variable, _ in self.updates or ())
+
+    def apply(self, layer, excluded=()):
+        """Update the variables, save the `excluded` ones, and give the losses to a layer."""
+        for variable, value in self.updates or ():
+            if not any(variable is other for other in excluded):
+                variable.assign(value)
+        for loss in self.losses:
+            layer.add_loss(loss)
+
+
+class _Scope(keras.StatelessScope):
+    """Remembers which variables were assigned."""
+
+    def __init__(self, collect_losses):
+        super().__init__(collect_losses=collect_losses)
+        self.updates = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.updates[id(update[0])] = update
+
+
+@contextlib.contextmanager
 def stateless():
     """No update of any variable, seed or loss; values that an enclosing scope gives go on."""
-    scope = keras.StatelessScope()
+    effects, _local.effects = getattr(_local, "effects", None), None
+    scope = _Scope(effects is not None)
     if in_stateless_scope():
         scope.state_mapping.update(get_stateless_scope().state_mapping)
-    return scope
+    try:
+        with scope:
+            yield
+    finally:
+        _local.effects = effects
+    if effects is not None and effects.updates is None:
+        effects.updates, effects.losses = list(scope.updates.values()), scope.losses
+
+
+@contextlib.contextmanager
+def of_first_pass():
+    """The `Effects` that the first pass inside would have had."""
+    outer, _local.effects = getattr(_local, "effects", None), Effects()
+    try:
+        yield _local.effects
+    finally:
+        _local.effects = outer
+
+
+held = contextlib.nullcontext  # frameworks whose random numbers cannot be held
+
+
+def drawn():
+    """Whether random numbers were drawn that `held` holds."""
+    return False

@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.stateless import drawn, held, stateless  # noqa: F401
 from keras_derivs.backend.torch_calls import (  # noqa: F401
     FLAT,
     KINKED,
@@ -13,11 +13,12 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     VALUES,
     VECTORS,
     Exact,
-    steps,
+    traced,
 )
 from keras_derivs.backend.wide import wide
 
 MODES = ()
+MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
 
 

@@ -37,14 +37,14 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def steps(run, inputs, wrt, order):
-    """Every `Step` of `run(inputs)`."""
+def traced(run, inputs, wrt, order):
+    """See `keras_derivs.backend`."""
     recorder = _Recorder()
     inputs = [x.detach() for x in inputs]
     with torch.no_grad(), recorder:
         y = run(inputs)
     starts = {id(inputs[position]) for position in wrt}
-    return _walk(recorder.calls, starts, {id(y)})
+    return _walk(recorder.calls, starts, {id(y)}), [], 0
 
 
 def _walk(calls, starts, ends):

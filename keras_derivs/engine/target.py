@@ -24,6 +24,7 @@ class Target:
     output: int = 0
     training: bool = False
     masks: tuple = ()
+    alone: bool = False  # the batch must not be repeated: it is random, or its rows are coupled
 
     @property
     def xs(self):
@@ -42,16 +43,17 @@ class Target:
 
     def repeat(self, times):
         """The same function on the whole batch, `times` times over."""
+        batch = self.xs[0].shape[0]
         return replace(
             self,
-            inputs=[_repeat(x, times) for x in self.inputs],
-            masks=[_repeat(mask, times) for mask in self.masks],
+            inputs=[_repeat(x, times, batch) for x in self.inputs],
+            masks=[_repeat(mask, times, batch) for mask in self.masks],
         )
 
 
-def _repeat(x, times):
-    if x is None:
-        return None
+def _repeat(x, times, batch):
+    if x is None or (x.shape[0] == 1 and batch != 1):  # one row stands beside every sample
+        return x
     tiled = ops.broadcast_to(x[None], (times, *ops.shape(x)))
     return ops.reshape(tiled, (-1, *ops.shape(x)[1:]))
 

@@ -71,6 +71,15 @@ def check_flag(flag, name):
     return bool(flag)
 
 
+def check_training(training):
+    if training is not None and not isinstance(training, (bool, np.bool_)):
+        raise TypeError(
+            f"`training=` needs True or False, or None for the mode of each call. Received: "
+            f"{training!r} (of type {type(training).__name__}). Give one of the three."
+        )
+    return None if training is None else bool(training)
+
+
 def check_number(count, name, least):
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if not whole or count < least:
@@ -214,6 +223,28 @@ def check_differentiable(tensor, role, name, owner):
         raise ValueError(
             f"'{owner}' needs an {role} with at least one entry per sample. Received: {role} "
             f"'{name}' of shape {tuple(tensor.shape)}. Leave it out: there is nothing to derive."
+        )
+
+
+def check_batches(flat, declared, owner):
+    """The inputs of one call have as many rows, save those that a model declares to have one."""
+    sizes = [x.shape[0] for x, spec in zip(flat, declared) if spec.shape[0] != 1]
+    if len(set(sizes) - {None}) > 1:
+        raise ValueError(
+            f"'{owner}' needs inputs with the same number of rows. Received: shapes "
+            f"{[tuple(x.shape) for x in flat]}. Repeat what is the same for all rows."
+        )
+
+
+def check_rows(y, x, model):
+    """A derivative is per sample: the output has the rows of the input."""
+    rows, given = y.shape[0], x.shape[0]
+    if rows != given and rows is not None and (given is not None or rows == 1):
+        raise ValueError(
+            f"A derivative is per sample: it needs an output with one row for each row of the "
+            f"input. Received: '{model.name}', which returns shape {tuple(y.shape)} for an input "
+            f"of shape {tuple(x.shape)}. Keep the batch axis in front: reduce, or reshape, the "
+            f"other axes."
         )
 
 

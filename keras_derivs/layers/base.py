@@ -5,12 +5,12 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_derivs import graph, limits, saving
+from keras_derivs import audit, graph, limits, saving
 from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, compilation
 from keras_derivs.engine.notes import without_gradient
 from keras_derivs.engine.target import Target
-from keras_derivs.layers import arguments, calls, planning
+from keras_derivs.layers import arguments, calls, modes, planning
 from keras_derivs.reloading import lasting
 
 
@@ -30,6 +30,7 @@ class DerivativeLayer(keras.layers.Layer):
 
     kind = None
     needs_keras_file = True
+    coupled = False  # whether the rows of a batch may depend on each other
     is_derivative = True  # what other layers are told apart by
 
     def __init__(
@@ -42,6 +43,7 @@ class DerivativeLayer(keras.layers.Layer):
         chunk_size=None,
         return_value=False,
         training=False,
+        audit=True,
         **kwargs,
     ):
         depth = arguments.check_model(model, type(self).__name__)
@@ -56,15 +58,18 @@ class DerivativeLayer(keras.layers.Layer):
         self.strategy = arguments.check_strategy(strategy)
         self.chunk_size = arguments.check_count(chunk_size, "chunk_size")
         self.return_value = arguments.check_flag(return_value, "return_value")
-        self.training = arguments.check_flag(training, "training")
+        self.training = arguments.check_training(training)
+        self.audit = arguments.check_flag(audit, "audit")
         self.supports_masking = True  # a mask goes into the model and ends there
+        self.told = set()  # warnings are given once
         self._plans, self._latest, self._untied = {}, None, False
 
     def check(self):
         """Find what is wrong at construction, where the model tells its inputs already."""
         if self.model.built and getattr(self.model, "inputs", None):
             functional = getattr(self.model, "_functional", None) or self.model
-            self._plan_for(getattr(functional, "_inputs_struct", self.model.inputs))
+            inputs = getattr(functional, "_inputs_struct", self.model.inputs)
+            self._plan_for(inputs, bool(self.training))
 
     @property
     def supports_jit(self):
@@ -101,9 +106,9 @@ class DerivativeLayer(keras.layers.Layer):
         outline = planning.outline(self, inputs, keras.tree.flatten(inputs))
         return keras.tree.map_structure(lambda x: tuple(x.shape), self._specs(outline, inputs))
 
-    def compute_output_spec(self, inputs, mask=None):
+    def compute_output_spec(self, inputs, mask=None, training=None):
         inputs, _ = self.split(inputs)
-        return self._specs(self._plan_for(inputs), inputs)
+        return self._specs(self._plan_for(inputs, bool(self.training)), inputs)
 
     def _specs(self, plan, inputs):
         batch = keras.tree.flatten(inputs)[plan.wrt[0]].shape[0]
@@ -114,17 +119,29 @@ class DerivativeLayer(keras.layers.Layer):
         y = keras.KerasTensor((batch, *plan.y.shape[1:]), dtype=plan.y.dtype)
         return self._finish(y, results, inputs)
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs, mask=None, training=None):
         masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
         inputs, vectors = self.split(inputs)
-        plan = self._plan_for(inputs)
+        mode = modes.of_call(self, training)
+        plan = self._plan_for(inputs, mode.training)
+        modes.warn(self, plan, mode)
         flat = keras.tree.flatten(inputs)
+        arguments.check_batches(flat, plan.target.inputs, self.name)
         masks = masks or [None] * len(flat)
-        target = Target(self.model, inputs, flat, plan.wrt, plan.output, self.training, masks)
+        alone = mode.training or self.coupled or plan.findings.random
+        target = Target(
+            self.model, inputs, flat, plan.wrt, plan.output, mode.training, masks, alone
+        )
         request = self.with_vectors(plan, target, vectors)
-        y, results = self._solve(plan, target, request)
+        with modes.applied(self, mode):
+            y, results = self._solve(plan, target, request)
+        arguments.check_rows(y, target.xs[0], self.model)
         results = compilation.guarded(results, self.model, plan.steps, request.order, self.name)
         return self.arrange(plan, target, y, results)
+
+    def warn_of_modes(self, called=None):
+        """Say once where value and derivative are not of one function."""
+        modes.warn(self, self._latest, modes.of_call(self, called))
 
     def arrange(self, plan, target, y, results):
         """What the layer returns, from an engine's value and results."""
@@ -211,17 +228,18 @@ class DerivativeLayer(keras.layers.Layer):
         ]
         return self.shapes(rows, [shape for _, shape in self.columns(coordinates)])
 
-    def _plan_for(self, inputs):
+    def _plan_for(self, inputs, training):
         flat = keras.tree.flatten(inputs)
         for x in flat:
             arguments.check_dense(x, self.name)
         calls.check_shapes(inputs, self.model, self.name)
-        key = tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in flat)
-        if key not in self._plans:
-            plan = planning.make(self, inputs, flat, self._latest)
-            shapes = self._shapes(plan, plan.y, plan.xs)  # raises where the shapes do not fit
-            for shape in _flat(shapes):
+        shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
+        key = (training, *shapes)
+        if key not in self._plans or not (self._plans[key].final or audit.postponed()):
+            plan = planning.make(self, inputs, flat, training)
+            for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits
                 limits.check_result(shape, self.name)
+            planning.warn(self, plan)
             self._plans[key] = plan
         self._latest = plan = self._plans[key]
         return plan  # another thread may have set the latest by now
@@ -232,15 +250,18 @@ class DerivativeLayer(keras.layers.Layer):
         return self._latest
 
     def explain(self):
-        """Which strategy computes this derivative, why, and how many passes it costs."""
-        if self._latest is None:
+        """Which strategy computes this derivative, why, how many passes it costs, and what it
+        lacks or what could not be checked."""
+        plan = self._latest
+        if plan is None:
             raise ValueError(
                 f"'{self.name}' needs the shapes of its inputs to choose a strategy. Received: no "
                 f"call so far. Call the layer once, then ask."
             )
-        plan = self._latest
+        if not plan.final:
+            plan = self._plan_for(plan.target.structure, plan.target.training)
         choice = f"{type(self).__name__} of '{self.model.name}': {plan.choice}"
-        return ". ".join([choice, *planning.lacks(self, plan.steps, plan.request.order)])
+        return ". ".join([choice, *plan.notes])
 
     def get_config(self):
         config = super().get_config()
@@ -252,6 +273,7 @@ class DerivativeLayer(keras.layers.Layer):
             chunk_size=self.chunk_size,
             return_value=self.return_value,
             training=self.training,
+            audit=self.audit,
             tied=graph.used_elsewhere(self.model),
         )
         return config

@@ -18,8 +18,13 @@ class Gradient(DerivativeLayer):
         strategy: `"auto"`, or the name of a strategy.
         chunk_size: How many derivatives to compute at once. All by default.
         return_value: Return `(y, derivative)`, both from one pass.
-        training: Run the model in training mode. By default a derivative is that of the model
-            in inference.
+        training: `False` (default): the derivative of the model in inference, which changes
+            nothing in the model. `True`: in training mode; value and derivative share one draw
+            of dropout and noise, and statistics are updated once. `None`: the mode of each call.
+        coupled: Accept a model whose rows depend on each other, such as one with batch
+            statistics, and return the derivative of the sum of y over the batch by each row.
+        audit: Try the model on random rows at construction. Without that it is not checked that
+            rows are independent, or that no part of the derivative is lost.
         **kwargs: `name`, `dtype` and the like, for `keras.layers.Layer`.
 
     Input shape:
@@ -45,13 +50,14 @@ class Gradient(DerivativeLayer):
 
     kind = "jacobian"
 
-    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+    def __init__(self, model, wrt=None, output=None, component=None, coupled=False, **kwargs):
         super().__init__(model, wrt, output, **kwargs)
         self.component = arguments.check_component(component)
+        self.coupled = arguments.check_flag(coupled, "coupled")
         self.check()
 
     def rows(self, shape):
         return arguments.single_row(shape, self.component, self)
 
     def get_config(self):
-        return {**super().get_config(), "component": self.component}
+        return {**super().get_config(), "component": self.component, "coupled": self.coupled}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_derivs.engine import audit, choose, weights
+from keras_derivs import audit
+from keras_derivs.engine import choose, weights
 from keras_derivs.engine.notes import notes
-from keras_derivs.engine.target import Request
+from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import arguments, calls
 
@@ -35,11 +36,19 @@ class Plan:
     coordinates: list
     request: Request
     choice: choose.Choice
-    steps: list  # of the model; see `traced`
+    target: Target  # the model, at specs
+    findings: audit.Findings
+    notes: tuple = ()  # what `explain()` tells beside the choice
+    final: bool = True  # not while a file is being loaded
+
+    @property
+    def steps(self):
+        """The operations of the model; see `traced`."""
+        return self.findings.steps
 
 
-def make(layer, inputs, flat, earlier=None):
-    """The plan of a derivative layer; the audit of an `earlier` one is not repeated."""
+def make(layer, inputs, flat, training):
+    """The plan of a derivative layer for inputs of these shapes, and for this mode."""
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
     calls.check_quantised(layer.model, layer.name)
     coordinates = _coordinates(layer, inputs, flat)
@@ -49,14 +58,33 @@ def make(layer, inputs, flat, earlier=None):
     output, y = _output(layer, inputs, specs)
     calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
     request = _request(layer, coordinates, wrt, xs, y)
-    probe = (layer.model, inputs, specs, wrt, output, layer.training)
+    arguments.check_rows(y, _batches(layer.model, specs)[wrt[0]], layer.model)
+    structure = keras.tree.pack_sequence_as(inputs, specs)
+    target = Target(layer.model, structure, _batches(layer.model, specs), wrt, output, training)
+    final = not audit.postponed()
+    findings, told = audit.Findings([]), ()
+    if final:
+        findings = _examine(layer, target, request)
+        told = (*lacks(layer, findings.steps, request.order), *findings.notes)
 
     def obstacle():
-        return audit.eagerly(choose.taylor_obstacle, *probe)
+        if not final:
+            return None
+        if findings.large or audit.too_large(target):
+            return "a model too large to be tried"
+        return _taylor_obstacle(target, specs)
 
-    steps = earlier.steps if earlier else _audit(layer, probe, request.order)
-    choice = choose.choose(layer.strategy, request, y, xs, obstacle)
-    return Plan(y, xs, wrt, output, coordinates, request, choice, steps)
+    choice = choose.choose(_strategy(layer), request, y, xs, obstacle)
+    return Plan(y, xs, wrt, output, coordinates, request, choice, target, findings, told, final)
+
+
+def warn(layer, plan):
+    """Say once what the derivative lacks, and what could not be checked."""
+    off = () if layer.audit else plan.findings.notes
+    for note in plan.notes:
+        if note not in layer.told and note not in off:
+            layer.told.add(note)
+            warnings.warn(f"'{layer.name}' of '{layer.model.name}': {note}", stacklevel=4)
 
 
 def outline(layer, inputs, flat):
@@ -89,6 +117,48 @@ def lacks(layer, steps, order):
     told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
     own = [step for step in steps if not told & set(step.scopes)]
     return [*notes(layer.model, own, order), *calls.quantised(layer.model)]
+
+
+def _examine(layer, target, request):
+    if not layer.audit:
+        return audit.Findings([], (audit.OFF,), random=True)
+    return audit.check(target, request.order, layer.coupled)
+
+
+def _taylor_obstacle(target, specs):
+    return audit.eagerly(
+        choose.taylor_obstacle,
+        target.model,
+        target.structure,
+        specs,
+        target.wrt,
+        target.output,
+        target.training,
+    )
+
+
+def _strategy(layer):
+    """Where rows are coupled, only some strategies give the derivative of the sum."""
+    if not layer.coupled:
+        return layer.strategy
+    possible = {"jacobian": "reverse", "jvp": "forward"}.get(layer.kind, "reverse")
+    if layer.strategy not in ("auto", "tape", possible):
+        raise ValueError(
+            f"`coupled=True` needs strategy '{possible}'. Received: {layer.strategy!r} for "
+            f"'{layer.name}'. Use 'auto'."
+        )
+    return possible
+
+
+def _batches(model, specs):
+    """The specs with the batches that a model is made for, where it is made for one."""
+    declared = getattr(model, "inputs", None) or []
+    if len(declared) != len(specs):
+        return specs
+    return [
+        keras.KerasTensor((x.shape[0], *spec.shape[1:]), dtype=spec.dtype)
+        for x, spec in zip(keras.tree.flatten(declared), specs)
+    ]
 
 
 def _coordinates(layer, inputs, flat):
@@ -130,10 +200,3 @@ def _request(layer, coordinates, wrt, xs, y):
     terms = layer.terms(coordinates, wrt)
     request = Request(layer.kind, rows, columns, terms, chunk_size=layer.chunk_size)
     return layer.complete(request, [xs[k] for k, _ in columns])
-
-
-def _audit(layer, probe, order):
-    steps = audit.check(*probe, order)
-    for note in lacks(layer, steps, order):
-        warnings.warn(f"'{layer.name}' of '{layer.model.name}': {note}", stacklevel=2)
-    return steps

@@ -18,8 +18,9 @@ class Product(DerivativeLayer):
     (`with_products`).
     """
 
-    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
+    def __init__(self, model, wrt=None, output=None, vectors=None, coupled=False, **kwargs):
         super().__init__(model, wrt, output, **kwargs)
+        self.coupled = arguments.check_flag(coupled, "coupled")
         self.vectors = None if vectors is None else arguments.check_vectors(vectors)
 
     def check(self):
@@ -27,10 +28,10 @@ class Product(DerivativeLayer):
         if self.plan is not None and self.vectors is not None:
             self._pairs(self.plan, [])
 
-    def compute_output_spec(self, inputs, mask=None):
-        spec = super().compute_output_spec(inputs, mask)
+    def compute_output_spec(self, inputs, mask=None, training=None):
+        spec = super().compute_output_spec(inputs, mask, training)
         inputs, vectors = self.split(inputs)
-        self._pairs(self._plan_for(inputs), vectors)
+        self._pairs(self._plan_for(inputs, bool(self.training)), vectors)
         return spec
 
     def rows(self, shape):
@@ -54,7 +55,8 @@ class Product(DerivativeLayer):
         return replace(plan.request, vectors=self.with_products(plan, target, tensors))
 
     def get_config(self):
-        return {**super().get_config(), "vectors": arguments.vectors_config(self.vectors)}
+        vectors = arguments.vectors_config(self.vectors)
+        return {**super().get_config(), "vectors": vectors, "coupled": self.coupled}
 
     def _pairs(self, plan, vectors, batch=None):
         """Each vector with the (shape per sample, dtype) of what it stands beside."""
@@ -132,6 +134,8 @@ class JVP(_Tangent):
             input by default.
         output: Name or position of the output, for a model with several.
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
+        coupled: Accept a model whose rows depend on each other: the product is with the
+            derivative of the whole batch, of every row along all of v.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -154,8 +158,8 @@ class JVP(_Tangent):
 
     kind = "jvp"
 
-    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
-        super().__init__(model, wrt, output, vectors, **kwargs)
+    def __init__(self, model, wrt=None, output=None, vectors=None, coupled=False, **kwargs):
+        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
         self.check()
 
     def shapes(self, rows, columns):
@@ -177,6 +181,8 @@ class VJP(_Cotangent):
             Every input by default.
         output: Name or position of the output, for a model with several.
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
+        coupled: Accept a model whose rows depend on each other: the product is with the
+            derivative of the whole batch, that of the weighted sum over all rows.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -199,8 +205,8 @@ class VJP(_Cotangent):
 
     kind = "vjp"
 
-    def __init__(self, model, wrt=None, output=None, vectors=None, **kwargs):
-        super().__init__(model, wrt, output, vectors, **kwargs)
+    def __init__(self, model, wrt=None, output=None, vectors=None, coupled=False, **kwargs):
+        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
         self.check()
 
     def beside(self, plan):
@@ -227,6 +233,8 @@ class HVP(_Cotangent, _Tangent):
         component: The entry of a vector output to differentiate: an int, or a tuple with one
             int for each axis.
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
+        coupled: Accept a model whose rows depend on each other: the product is with the
+            derivative of the whole batch, the second one of the sum of y over all rows.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -249,8 +257,17 @@ class HVP(_Cotangent, _Tangent):
 
     kind = "hvp"
 
-    def __init__(self, model, wrt=None, output=None, component=None, vectors=None, **kwargs):
-        super().__init__(model, wrt, output, vectors, **kwargs)
+    def __init__(
+        self,
+        model,
+        wrt=None,
+        output=None,
+        component=None,
+        vectors=None,
+        coupled=False,
+        **kwargs,
+    ):
+        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
         self.component = arguments.check_component(component)
         self.check()
 

@@ -6,6 +6,7 @@ import re
 import tensorflow as tf
 
 from keras_derivs.backend.tensorflow import exact, unselected
+from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
 from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,
     compiled,
@@ -20,7 +21,7 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     STOPPED,
     VALUES,
     VECTORS,
-    steps,
+    traced,
 )
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
 
@@ -62,11 +63,18 @@ def scope(model):
         raise
 
 
+class WithoutKernel(ValueError):
+    """An operation does not exist in the precision that is asked for."""
+
+
+MISSING = (WithoutKernel,)
+
+
 def _without_kernel(model, error):
     layer = re.search(r"when calling (\w+)\.call", str(error))
     operation = re.search(r"\{\{node (\w+)", str(error))
     names = [f"'{found[1]}'" for found in (operation, layer) if found]
-    return ValueError(
+    return WithoutKernel(
         f"A derivative in float64 needs operations that TensorFlow has in float64. Received: "
         f"'{model.name}' with {' of a layer '.join(names) or 'one that it has not'}. Give that "
         f'layer `dtype="float32"`, or compute all in float32.'

@@ -15,6 +15,7 @@ from keras_derivs.backend.tensorflow import (
     gradients_elementwise,
     gradients_images,
     gradients_matrices,
+    held,
     unselected,
 )
 from keras_derivs.backend.tensorflow.gradients import install
@@ -33,6 +34,7 @@ def gradients():
 @contextlib.contextmanager
 def scope():
     """Exact derivatives, and no update of any variable, seed or loss."""
+    held.again()
     with exactly(), stateless():
         yield
 

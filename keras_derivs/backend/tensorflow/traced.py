@@ -32,47 +32,65 @@ CALLS = ("f", "cond", "body", "then_branch", "else_branch")
 CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 
-def steps(run, inputs, wrt, order):
-    """Every `Step` of `run(inputs)`; `None` where it cannot be traced.
+def traced(run, inputs, wrt, order):
+    """The steps of `run(inputs)`, those that count from the second order on, too, and its bytes.
 
-    From the second order on, what stops or loses the gradient inside of a custom gradient counts.
+    `None` where it cannot be traced. What stops or loses the gradient inside of a custom gradient
+    counts from the second order on; it is looked for (not `None`) where that is asked.
     """
-    found = _trace(run, inputs, wrt)
-    custom = [step for step in found or () if step.on_the_way and step.type == "CustomGradient"]
-    if custom and order > 1:
-        known = {step.name for step in found if step.on_the_way}
-        found += [
-            Step(step.type, f"{custom[0].name}/{step.name}")
-            for step in _trace(_slopes(run, wrt), inputs, wrt) or ()
-            if step.on_the_way and step.type in STOPPED | LOST and step.name not in known
-        ]
-    return found
 
-
-def _slopes(run, wrt):
-    def slopes(inputs):
-        xs = [inputs[position] for position in wrt]
+    def function(*xs):
+        chosen = [xs[position] for position in wrt]
         with tf.GradientTape() as tape:
-            tape.watch(xs)
-            y = run(inputs)
+            tape.watch(chosen)
+            y = run(list(xs))
+        if order == 1 or not _has_custom_gradient():
+            return (y,)
         with exact.gradients():
-            return tape.gradient(y, xs)
+            return y, *tape.gradient(y, chosen, unconnected_gradients="zero")
 
-    return slopes
-
-
-def _trace(run, inputs, wrt):
     signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(inputs)]
     try:
-        function = tf.function(lambda *xs: run(list(xs)), autograph=False)
-        concrete = function.get_concrete_function(*signature)
+        concrete = tf.function(function, autograph=False).get_concrete_function(*signature)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
+    steps = _on_the_way(concrete, wrt, concrete.outputs[:1])
+    inside = None if order == 1 else _inside_custom(concrete, wrt, steps)
+    return steps, inside, _num_bytes(concrete)
+
+
+def _has_custom_gradient():
+    operations = tf.compat.v1.get_default_graph().get_operations()
+    return any(CUSTOM in operation.node_def.attr for operation in operations)
+
+
+def _inside_custom(concrete, wrt, steps):
+    custom = [step for step in steps if step.on_the_way and step.type == "CustomGradient"]
+    slopes, known = concrete.outputs[1:], {step.name for step in steps if step.on_the_way}
+    if not custom or not slopes:
+        return []
+    return [
+        Step(step.type, f"{custom[0].name}/{step.name}")
+        for step in _on_the_way(concrete, wrt, slopes)
+        if step.on_the_way and step.type in STOPPED | LOST and step.name not in known
+    ]
+
+
+def _num_bytes(concrete):
+    shapes = [
+        (y.shape, y.dtype.size)
+        for operation in concrete.graph.get_operations()
+        for y in operation.outputs
+        if operation.type not in ("Const", "ReadVariableOp") and y.shape.is_fully_defined()
+    ]
+    return sum(shape.num_elements() * size for shape, size in shapes)
+
+
+def _on_the_way(concrete, wrt, outputs):
     graph = concrete.graph.as_graph_def()
     library = {function.signature.name: function for function in graph.library.function}
     starts = {concrete.inputs[position].op.name for position in wrt}
-    ends = {output.op.name for output in concrete.outputs}
-    return _walk(graph.node, starts, ends, library, "")
+    return _walk(graph.node, starts, {y.op.name for y in outputs}, library, "")
 
 
 def _walk(nodes, starts, ends, library, scope):

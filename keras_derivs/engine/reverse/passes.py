@@ -162,9 +162,12 @@ def each(target, index, evaluate, chunk_size):
     rows and returns y and, for each row, a list of tensors.
     """
     if not isinstance(index[0], np.ndarray):  # as many as a tensor tells
-        return _ride(target, index, evaluate)
+        if not target.alone:
+            return _ride(target, index, evaluate)
+        index = _known(target, index)
     count = len(index[0])
-    if count == 1 or chunk_size == 1 or (chunk_size is None and count <= MAX_UNROLLED):
+    few = count == 1 or chunk_size == 1 or (chunk_size is None and count <= MAX_UNROLLED)
+    if few or target.alone:
         y, results = evaluate(target, list(zip(*(column.tolist() for column in index))))
         return y, [ops.stack(parts, axis=1) for parts in zip(*results)]
     num_chunks = -(-count // (chunk_size or count))
@@ -177,6 +180,18 @@ def each(target, index, evaluate, chunk_size):
     if num_chunks == 1:
         return values[0], pieces[0]
     return values[0], [ops.concatenate(parts, axis=1) for parts in zip(*pieces)]
+
+
+def _known(target, index):
+    """The numbers in tensors of indices, of a batch that cannot be repeated."""
+    try:
+        return [ops.convert_to_numpy(column) for column in index]
+    except Exception as error:  # a graph, where only the run tells them
+        raise ValueError(
+            f"A derivative of a random or coupled batch needs outputs and inputs of known shape. "
+            f"Received: '{target.model.name}' with axes of unknown length. Give the axes a "
+            f"length, use `training=False`, or call the layer eagerly."
+        ) from error
 
 
 def _ride(target, chunk, evaluate):

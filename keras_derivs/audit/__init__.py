@@ -1,0 +1,68 @@
+"""Try a model on a few random rows before its derivatives are trusted."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import keras
+
+from keras_derivs import backend
+from keras_derivs.audit import cache, memory
+from keras_derivs.audit.examination import Findings, differs, examine, stopped_inside
+from keras_derivs.saving import in_sharing_scope
+
+__all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "postponed",
+           "too_large"]  # fmt: skip
+
+OFF = (
+    "not audited (`audit=False`): it is not checked that rows are independent, that a gradient "
+    "reaches the inputs, or that no part of the derivative is lost"
+)
+
+
+def check(target, order, coupled=False):
+    """The `Findings` on a model, for derivatives up to `order`; `target` holds specs.
+
+    Raises unless rows are independent (or `coupled` allows that they are not) and a gradient
+    reaches each of the inputs `wrt`. A model is examined once.
+    """
+    key = (*_key(target), coupled)
+    found = _once(target, key, examine, order, coupled)
+    if order == 1:
+        return found
+    inside = found.inside
+    if inside is None:
+        inside = _once(target, (*key, "inside"), stopped_inside, found)
+    return replace(found, steps=found.steps + inside)
+
+
+def postponed():
+    """Whether a file is being loaded: its models are audited when they are first used."""
+    return in_sharing_scope()
+
+
+def too_large(target):
+    """Whether the model takes too much memory to be tried on two rows."""
+    return memory.of_specs(target.model, 2) > memory.MOST_BYTES
+
+
+def differs_in_training(target):
+    """Whether a model computes something else in training mode, or changes its state there."""
+    return _once(target, (*_key(target), "modes"), differs)
+
+
+def _once(target, key, function, *args):
+    return cache.found(target.model, key, lambda: eagerly(function, target, *args))
+
+
+def _key(target):
+    paths = tuple(path for path, _ in keras.tree.flatten_with_path(target.structure))
+    specs = tuple((tuple(x.shape), str(x.dtype)) for x in target.inputs)
+    return paths, specs, target.wrt, target.output, target.training
+
+
+def eagerly(function, *args):
+    """Call a function eagerly, also while a graph is being built."""
+    if not backend.tracing():
+        return function(*args)
+    with ThreadPoolExecutor(1) as thread:  # a thread of its own builds no graph
+        return thread.submit(function, *args).result()

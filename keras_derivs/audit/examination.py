@@ -1,0 +1,263 @@
+"""One model, examined: its traced graph, a run on rows, and a run with most of them changed."""
+
+import contextlib
+import re
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
+
+from keras_derivs import backend
+from keras_derivs.audit import memory, rows
+from keras_derivs.audit.differences import check_differences
+from keras_derivs.audit.probe import MAGNITUDES, NUM_ROWS, probe
+from keras_derivs.backend import stateless
+from keras_derivs.engine.notes import notes, places, without_gradient
+from keras_derivs.engine.reverse import passes
+
+FEWER = (2, 3, 4, 16, 1)  # rows, where the model does not run on `NUM_ROWS`
+ANY, POSITIVE, LARGE = MAGNITUDES
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a model; `notes` say what could not be checked."""
+
+    steps: list  # see `backend.traced`
+    notes: tuple = ()
+    random: bool = False
+    inside: list | None = None  # what counts from the second order on, too; `None`: not known
+    num_rows: int | None = None
+    large: bool = False  # too large to be run on any number of rows
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of the model on a probe, and whether it drew random numbers."""
+
+    target: object
+    probe: object
+    y: object
+    pull: object  # from a cotangent to the gradient for each x
+    random: bool
+
+    @property
+    def finite(self):
+        return np.all(np.isfinite(rows.numpy(self.y)))
+
+
+def examine(specified, order, coupled):
+    """The `Findings` on the model of a target that holds specs."""
+    with backend.held(), _awake(specified.model):
+        graphs, trial, obstacle = _Graphs(specified, order), None, None
+        for num_rows, magnitude, whole in _attempts(specified):
+            obstacle = graphs.too_large(num_rows) or obstacle
+            if graphs.too_large(num_rows):
+                continue
+            made = probe(specified.inputs, specified.wrt, num_rows, magnitude, whole=whole)
+            try:
+                trial = _run(specified.given(made.inputs), made)
+            except backend.MISSING:
+                raise
+            except Exception as error:  # the probe does not fit the model: try another
+                obstacle = _first_line(error)
+                continue
+            if trial.finite:
+                break
+        if trial is None:
+            return _not_run(specified, graphs, obstacle)
+        return _judge(trial, graphs, order, coupled)
+
+
+def stopped_inside(specified, known):
+    """The steps that count from the second order on."""
+    custom = any(step.on_the_way and step.type == "CustomGradient" for step in known.steps)
+    if not custom or known.num_rows is None:
+        return []
+    with backend.held(), _awake(specified.model):
+        return _Graphs(specified, 2).inside(known.num_rows) or []
+
+
+def differs(specified):
+    """Whether the model computes something else in training mode, or changes its state."""
+    for num_rows, magnitude, whole in _attempts(specified, start=2):
+        made = probe(specified.inputs, (), num_rows, magnitude, whole=whole)
+        with contextlib.suppress(Exception), backend.held():
+            found = []
+            for training in (False, True):
+                target = replace(specified.given(made.inputs), training=training)
+                with stateless.of_first_pass() as seen:
+                    found.append((passes.run(target), len(seen.updates)))
+            (y, count), (z, more) = found
+            return more != count or rows.changed(y, z, ...)
+    return False
+
+
+class _Graphs:
+    """The traced operations of a model, for each number of rows."""
+
+    def __init__(self, specified, order):
+        self.specified, self.order, self.known = specified, order, {}
+
+    def of(self, num_rows):
+        if num_rows not in self.known:
+            target, wrt = self.specified, self.specified.wrt
+            made = probe(target.inputs, wrt, num_rows, POSITIVE)
+            run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
+            self.known[num_rows] = backend.traced(run, made.inputs, wrt, self.order)
+        return self.known[num_rows]
+
+    def steps(self, num_rows):
+        return [] if self.of(num_rows) is None else self.of(num_rows)[0]
+
+    def inside(self, num_rows):
+        """The steps that count from the second order on; `None` where they are not asked for."""
+        return None if self.of(num_rows) is None else self.of(num_rows)[1]
+
+    def too_large(self, num_rows):
+        """In words, how much more memory than allowed a run would take; `None` if it fits."""
+        taken = memory.of_specs(self.specified.model, num_rows)
+        if taken <= memory.MOST_BYTES and self.of(num_rows) is not None:
+            taken = self.of(num_rows)[2]
+        if taken > memory.MOST_BYTES:
+            return f"{num_rows} of them would take {memory.words(taken)}"
+        return None
+
+
+def _attempts(specified, start=NUM_ROWS):
+    """(rows, magnitude, number in integer inputs), the likeliest first."""
+    fixed = {specified.inputs[position].shape[0] for position in specified.wrt} - {None}
+    sizes = list(fixed) or [start, *(n for n in FEWER if n != start)]
+    yield from ((sizes[0], magnitude, 1) for magnitude in MAGNITUDES)
+    yield from ((n, POSITIVE, whole) for n in sizes for whole in (0, 1))
+
+
+def _run(target, made):
+    with stateless.of_first_pass() as seen:
+        y, pull = passes.value(target)
+    return Trial(target, made, y, pull, seen.random or backend.drawn())
+
+
+def _not_run(specified, graphs, obstacle):
+    note = f"not audited: '{specified.model.name}' could not be tried on random rows ({obstacle})"
+    size = next((n for n, graph in graphs.known.items() if graph is not None), None)
+    steps = [] if size is None else graphs.steps(size)
+    _check_lost(specified.model, steps)
+    return Findings(steps, (note,), num_rows=size, large=bool(graphs.too_large(1)))
+
+
+def _judge(trial, graphs, order, coupled):
+    model, num_rows = trial.target.model, len(trial.probe.roles)
+    _check_shape(trial, num_rows)
+    unchecked, mixed = [], None
+    if not coupled or graphs.of(num_rows) is None:
+        mixed = _run_mixed(trial, unchecked)
+    if mixed is not None and not coupled:
+        _check_rows(trial, mixed, unchecked)
+    steps = graphs.steps(num_rows)
+    _check_lost(model, steps)
+    slopes = _slopes(trial, steps + (graphs.inside(num_rows) or []), order)
+    if not coupled:
+        _check_slopes(trial, slopes)
+    if graphs.of(num_rows) is None:
+        check_differences(trial, mixed, slopes)
+        unchecked.append(
+            f"'{model.name}' runs in Python alone and cannot be traced: its operations are not "
+            f"known, and only its first derivative was compared with differences"
+        )
+    return Findings(steps, tuple(unchecked), trial.random, graphs.inside(num_rows), num_rows)
+
+
+def _check_shape(trial, num_rows):
+    shape = tuple(trial.y.shape)
+    if not shape or shape[0] != num_rows:
+        raise ValueError(
+            f"A derivative is per sample: it needs an output with one row for each row of the "
+            f"input. Received: '{trial.target.model.name}', which returns shape {shape} for "
+            f"{num_rows} rows. Keep the batch axis in front: reduce, or reshape, the other axes."
+        )
+
+
+def _run_mixed(trial, unchecked):
+    """The run on changed rows; without the loud one where that fails."""
+    probe_ = trial.probe
+    for inputs in (probe_.mixed, probe_.quiet):
+        try:
+            return _run(trial.target.given(inputs), probe_)
+        except Exception as error:
+            obstacle = _first_line(error)
+    unchecked.append(f"rows were not compared: '{trial.target.model.name}' fails ({obstacle})")
+    return None
+
+
+def _check_rows(trial, mixed, unchecked):
+    stays, model = trial.probe.rows("stays"), trial.target.model
+    if not trial.finite:
+        unchecked.append(f"'{model.name}' returns numbers that are not finite for random rows")
+    if not len(stays) or not rows.changed(trial.y, mixed.y, stays):
+        return
+    if rows.changed(trial.y, passes.run(trial.target), stays):
+        unchecked.append(
+            f"rows were not compared: '{model.name}' is random in a way that cannot be held"
+        )
+        return
+    raise rows.coupled(model, lambda inputs: passes.run(trial.target.given(inputs)), trial.probe)
+
+
+def _slopes(trial, steps, order):
+    """The gradient of the rows that do not stay, by all rows."""
+    target, y = trial.target, trial.y
+    others = trial.probe.roles != "stays"
+    others = others.reshape(-1, *[1] * (len(y.shape) - 1))
+    cotangent = keras.ops.ones_like(y) * keras.ops.convert_to_tensor(others, dtype=y.dtype)
+    try:
+        return trial.pull(cotangent)
+    except backend.NO_GRADIENT as error:
+        raise without_gradient(error, target.model, steps, 1) from error
+    except ValueError as error:
+        raise ValueError(" ".join([str(error), *notes(target.model, steps, order)])) from None
+
+
+def _check_slopes(trial, slopes):
+    """The rows that stay have no part in the gradient of the others."""
+    stays = trial.probe.rows("stays")
+    for slope in map(rows.numpy, slopes):
+        if not len(stays) or len(slope) != len(trial.probe.roles) or not np.all(np.isfinite(slope)):
+            continue
+        if np.max(np.abs(slope[stays])) > rows.tolerance(slope) * np.max(np.abs(slope)):
+            run = lambda inputs: passes.run(trial.target.given(inputs))  # noqa: E731
+            raise rows.coupled(trial.target.model, run, trial.probe.reversed)
+
+
+def _check_lost(model, steps):
+    lost = places(model, steps, backend.LOST)
+    if lost:
+        raise ValueError(
+            f"A derivative needs operations that TensorFlow can differentiate. Received: {lost} on "
+            f"the way from the inputs to the output: what passes there would be missing. Write it "
+            f"in `keras.ops`, or give it a gradient with `tf.custom_gradient`."
+        )
+
+
+@contextlib.contextmanager
+def _awake(model):
+    """Trainable weights that are all zero hide what is behind them: give them other values."""
+    random, scope = np.random.default_rng(0), keras.StatelessScope()
+    if in_stateless_scope():
+        scope.state_mapping.update(get_stateless_scope().state_mapping)
+    for variable in model.trainable_variables:
+        with contextlib.suppress(Exception):  # such as one that is not there yet
+            if id(variable) not in scope.state_mapping and not np.any(rows.numpy(variable.value)):
+                values = random.uniform(0.05, 0.15, variable.shape)
+                values = keras.ops.convert_to_tensor(values, dtype=variable.dtype)
+                scope.state_mapping[id(variable)] = values
+    with scope:
+        yield
+
+
+def _first_line(error):
+    """What an error says, without the frame that Keras puts around it."""
+    lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered")]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

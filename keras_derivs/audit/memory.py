@@ -1,0 +1,26 @@
+"""How much memory a run of a model takes, before it is run."""
+
+import math
+
+from keras_derivs.graph import nodes_of
+
+MOST_BYTES = 2**30  # of all intermediate results of a run together
+
+
+def of_specs(model, num_rows):
+    """The bytes of what a model's layers return, as far as its graph tells."""
+    total = 0
+    for node in nodes_of(getattr(model, "_functional", None) or model):
+        if hasattr(node.operation, "_nodes_by_depth") or hasattr(node.operation, "_functional"):
+            total += of_specs(node.operation, num_rows)
+        total += sum(_bytes(y.shape, y.dtype, num_rows) for y in node.outputs)
+    return total
+
+
+def _bytes(shape, dtype, unknown):
+    entries = math.prod(unknown if n is None else n for n in tuple(shape))
+    return entries * (8 if "64" in str(dtype) else 4)
+
+
+def words(num_bytes):
+    return f"{num_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,88 @@
+"""Whether the rows of a batch are independent, and which layer couples them if not."""
+
+import contextlib
+import threading
+
+import keras
+import numpy as np
+
+_recording = threading.local()
+_lock = threading.Lock()
+
+
+def changed(a, b, rows):
+    """Whether two results differ in these rows, beyond rounding."""
+    a, b = numpy(a)[rows], numpy(b)[rows]
+    scale = np.max(np.abs(a), initial=0, where=np.isfinite(a))
+    return not np.allclose(a, b, rtol=0, atol=tolerance(a) * scale, equal_nan=True)
+
+
+def tolerance(values):
+    """Of rounding, relative to the largest."""
+    return 1e-5 if values.dtype in ("float32", "float64") else 1e-2
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def coupled(model, run, probe):
+    """An error that names the first layer or operation whose rows change with other rows."""
+    try:
+        with _recorded() as before:
+            run(probe.inputs)
+        with _recorded() as after:
+            run(probe.mixed)
+        culprit = _first(before, after, probe)
+    except Exception:  # naming is a service: without it the error stands
+        culprit = None
+    own = f"'{model.name}' (of type {type(model).__name__})"
+    place = own if culprit in (None, model) else f"{_words(culprit)} of '{model.name}'"
+    return ValueError(
+        f"A derivative needs a model whose rows are independent. Received: {place}, whose result "
+        f"for one row of the batch changes with the other rows. Use it in inference mode "
+        f"(`training=False`), replace what mixes the batch axis, or give `coupled=True` to "
+        f"`Gradient`, `JVP`, `VJP` or `HVP` for the derivative of the sum over the batch."
+    )
+
+
+def _words(operation):
+    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
+    return f"{kind} '{operation.name}' (of type {type(operation).__name__})"
+
+
+def _first(before, after, probe):
+    """The operation that finished first with rows that others changed."""
+    rows, count = probe.rows("stays"), len(probe.roles)
+    for (operation, ys), (other, zs) in zip(before, after):
+        if operation is not other:
+            return None
+        for y, z in zip(ys, zs):
+            shape = tuple(y.shape)
+            if shape != tuple(z.shape):
+                continue
+            alone = not shape or shape[0] == 1 != count
+            if (alone or shape[0] == count) and changed(y, z, ... if alone else rows):
+                return operation
+    return None
+
+
+@contextlib.contextmanager
+def _recorded():
+    """The operations of Keras that finish meanwhile in this thread, with their flat results."""
+    calls, plain = [], keras.Operation.__call__
+    thread = threading.get_ident()
+
+    def record(operation, *args, **kwargs):
+        results = plain(operation, *args, **kwargs)
+        if threading.get_ident() == thread:
+            found = [y for y in keras.tree.flatten(results) if keras.ops.is_tensor(y)]
+            calls.append((operation, found))
+        return results
+
+    with _lock:
+        keras.Operation.__call__ = record
+        try:
+            yield calls
+        finally:
+            keras.Operation.__call__ = plain

@@ -1,0 +1,71 @@
+"""Training and inference mode of a derivative, and what a pass in training mode leaves behind."""
+
+import contextlib
+import warnings
+from dataclasses import dataclass, replace
+
+from keras_derivs import audit
+from keras_derivs.backend import stateless
+from keras_derivs.graph import SubGraph
+
+SEPARATE = (
+    "the value and this derivative are computed in separate passes in training mode, with "
+    "different random numbers. Take both from one pass with `return_value=True`"
+)
+OF_INFERENCE = (
+    "in a training call, the value that `return_value=True` (or the term `()`) returns is that of "
+    "inference, because `training=False`. Give `training=None` for the mode of each call"
+)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The mode of a derivative, and that of the call (or `None`) that it is computed in."""
+
+    training: bool
+    called: bool | None
+    explicit: tuple = ()  # layers of the sub-graph that such a call leaves in training mode
+
+
+def of_call(layer, called):
+    """The mode of a derivative layer in a call in training mode, in inference, or without one."""
+    explicit = _explicit(layer.model) if called is None else ()
+    training = called or bool(explicit) if layer.training is None else layer.training
+    return Mode(bool(training), called, explicit)
+
+
+def _explicit(model):
+    nodes = model.nodes if isinstance(model, SubGraph) else ()
+    return tuple(node.operation for node in nodes if node.arguments.kwargs.get("training"))
+
+
+@contextlib.contextmanager
+def applied(layer, mode):
+    """Update the state of the model as one pass in training mode does.
+
+    The nodes of a sub-graph stand in the outer graph, too, where they update it themselves.
+    """
+    if not mode.training or (mode.called and isinstance(layer.model, SubGraph)):
+        yield
+        return
+    with stateless.of_first_pass() as seen:
+        yield
+    done = [variable for trained in mode.explicit for variable in trained.variables]
+    seen.apply(layer, excluded=done)
+
+
+def warn(layer, plan, mode):
+    """Say once where value and derivative are not of one function."""
+    value = layer.return_value or () in getattr(layer, "chosen_terms", ())
+    if mode.called and value and not mode.training and OF_INFERENCE not in layer.told:
+        layer.told.add(OF_INFERENCE)
+        if audit.differs_in_training(replace(plan.target, training=False)):
+            _warn(layer, OF_INFERENCE)
+    apart = mode.training and not value and isinstance(layer.model, SubGraph)
+    if apart and plan.findings.random and SEPARATE not in layer.told:
+        layer.told.add(SEPARATE)
+        _warn(layer, SEPARATE)
+
+
+def _warn(layer, text):
+    warnings.warn(f"'{layer.name}' of '{layer.model.name}': {text}.", stacklevel=4)

@@ -1,0 +1,331 @@
+"""Training mode: value and derivative of one pass, and the state of the model moved once."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from models import points
+from truth import DIFFERENCES, EXACT, close, hessian, jacobian
+
+import keras_derivs as kd
+
+
+def masked():
+    """The sum of the inputs that dropout leaves, so that the gradient is its mask."""
+    x = keras.Input((6,))
+    total = layers.Lambda(lambda z: ops.sum(z, axis=-1, keepdims=True), output_shape=(1,))
+    return keras.Model(x, total(layers.Dropout(0.5)(x)))
+
+
+def noisy(num_outputs=1):
+    """Dropout and noise between smooth layers."""
+    return keras.Sequential(
+        [
+            keras.Input((3,), dtype=keras.config.dtype_policy().compute_dtype),
+            layers.Dense(16, "tanh"),
+            layers.Dropout(0.5),
+            layers.GaussianNoise(0.3),
+            layers.Dense(8, "tanh"),
+            layers.GaussianDropout(0.3),
+            layers.Dense(num_outputs),
+        ]
+    )
+
+
+def normalised():
+    return keras.Sequential(
+        [
+            keras.Input((3,), dtype=keras.config.dtype_policy().compute_dtype),
+            layers.Dense(5, "tanh", activity_regularizer="l2", kernel_regularizer="l2"),
+            layers.BatchNormalization(momentum=0.5),
+            layers.Dense(1),
+        ]
+    )
+
+
+def state(net):
+    return [np.array(v.value) for v in net.non_trainable_variables]
+
+
+def restore(net, values):
+    for variable, value in zip(net.non_trainable_variables, values):
+        variable.assign(value)
+
+
+MODES = {
+    "eager": lambda f: f,
+    "graph": lambda f: tf.function(f),
+    "XLA": lambda f: tf.function(f, jit_compile=True),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_value_and_derivative_share_one_fresh_mask(mode):
+    layer = kd.Gradient(masked(), training=True, return_value=True)
+    call, x = MODES[mode](lambda x: layer(x)), tf.constant(points((4, 6), "float32"))
+    slopes = []
+    for _ in range(3):
+        y, slope = call(x)
+        close(ops.sum(slope * x, axis=1, keepdims=True), y, EXACT["float32"])
+        assert set(np.unique(slope)) <= {0.0, 2.0}
+        slopes.append(np.asarray(slope))
+    assert not np.array_equal(slopes[0], slopes[1]) and not np.array_equal(slopes[1], slopes[2])
+
+
+LAYERS = {
+    "rows": (1, lambda m, **k: kd.Jacobian(m, strategy="reverse", **k), 3),
+    "many rows": (1, lambda m, **k: kd.Jacobian(m, strategy="reverse", **k), 20),
+    "chunks": (1, lambda m, **k: kd.Jacobian(m, strategy="reverse", chunk_size=2, **k), 5),
+    "columns": (1, lambda m, **k: kd.Jacobian(m, strategy="forward", **k), 3),
+    "Hessian": (2, kd.Hessian, 1),
+    "Hessian of many": (2, kd.Hessian, 7),
+    "diagonal": (2, kd.HessianDiagonal, 7),
+    "Laplacian": (2, kd.Laplacian, 2),
+    "Partials": (2, lambda m, **k: kd.Partials(m, [(0, 1), (2, 2)], **k), 2),
+}
+
+
+def arranged(name, truth):
+    """Of all derivatives, those that a layer returns."""
+    if name == "Hessian":
+        return truth[:, 0]
+    if name == "diagonal":
+        return np.diagonal(truth, axis1=2, axis2=3)
+    if name == "Laplacian":
+        return np.trace(truth, axis1=2, axis2=3)
+    if name == "Partials":
+        return np.stack([truth[:, :, 0, 1], truth[:, :, 2, 2]])
+    return truth
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_strategy_draws_once(name, float64):
+    order, make, num_outputs = LAYERS[name]
+    net = noisy(num_outputs)
+    x, before = points((4, 3), "float64"), state(net)
+
+    def drawn(x):
+        """The model with the seeds as they are, and the mask of as many rows."""
+        parts = []
+        for part in np.split(x, len(x) // 4):
+            with keras.StatelessScope():
+                parts.append(net(part, training=True))
+        return np.concatenate(parts)
+
+    truth = (jacobian if order == 1 else hessian)(drawn, x)
+    layer = make(net, training=True)
+    close(layer(x), arranged(name, truth), DIFFERENCES[order])
+    after = state(net)
+    restore(net, before)
+    net(x, training=True)
+    for one, other in zip(after, state(net)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_products_are_those_of_a_loop_by_hand(mode, float64):
+    net, x = noisy(), tf.constant(points((4, 3), "float64"))
+    v, before = tf.constant(points((4, 3), "float64", seed=3)), state(net)
+
+    def by_hand(x, v):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = net(x, training=True)
+            slope = inner.gradient(y, x)
+        return tf.reduce_sum(slope * v, 1, keepdims=True), outer.gradient(slope, x, v)
+
+    expected = MODES[mode](by_hand)(x, v)
+    for make, product in zip((kd.JVP, kd.HVP), expected):
+        restore(net, before)
+        layer = make(net, training=True)
+        close(MODES[mode](lambda x, v, layer=layer: layer([x, v]))(x, v), product, 1e-8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_coupled_batch_by_hand(mode):
+    net, x = normalised(), tf.constant(points((8, 3), "float32"))
+    before = state(net)
+    layer = kd.Gradient(net, training=True, coupled=True, return_value=True)
+    y, slope = MODES[mode](lambda x: layer(x))(x)
+    after = state(net)
+    restore(net, before)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        expected = net(x, training=True)
+    close(y, expected, EXACT["float32"])
+    close(slope, tape.gradient(expected, x), EXACT["float32"])
+    for one, other in zip(after, state(net)):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert not np.array_equal(before[0], after[0])
+
+
+def test_losses_are_counted_once():
+    net, x = normalised(), points((8, 3), "float32")
+    layer = kd.Gradient(net, training=True, coupled=True)
+    z = keras.Input((3,))
+    model = keras.Model(z, layer(z))
+    model(x, training=True)
+    found = [float(loss) for loss in model.losses]
+    net(x, training=True)
+    np.testing.assert_allclose(sorted(found), sorted(float(loss) for loss in net.losses), rtol=1e-6)
+
+
+def test_coupled_products(float64):
+    z = keras.Input((3,), dtype="float64")
+    h = layers.BatchNormalization()(layers.Dense(4, "tanh")(z))
+    net = keras.Model(z, layers.Dense(1, "tanh")(h))
+    x, v, w = (points((6, n), "float64", seed=n) for n in (3, 3, 1))
+    v = v[::-1]
+
+    def values(x):
+        with keras.StatelessScope():
+            return np.asarray(net(x, training=True))
+
+    rows = lambda flat: np.stack([values(part.reshape(6, 3))[:, 0] for part in flat])  # noqa: E731
+    whole = jacobian(rows, x.reshape(1, 18))[0].reshape(6, 6, 3)  # row of y, row of x, entry
+    options = {"training": True, "coupled": True}
+    close(kd.JVP(net, **options)([x, v]), np.einsum("ijk,jk->i", whole, v)[:, None], 1e-8)
+    close(kd.VJP(net, **options)([x, w]), np.einsum("ijk,i->jk", whole, w[:, 0]), 1e-8)
+    close(kd.Gradient(net, **options)(x), whole.sum(0), 1e-8)
+    slopes = kd.Gradient(net, **options)
+    step = 1e-4
+    change = (np.asarray(slopes(x + step * v)) - np.asarray(slopes(x - step * v))) / (2 * step)
+    close(kd.HVP(net, **options)([x, v]), change, 1e-5)
+    z = keras.Input((3,), dtype="float64")
+    symbolic = keras.Model(z, kd.gradient(net(z), z, **options))
+    close(symbolic(x), whole.sum(0), 1e-8)
+
+
+def test_coupled_takes_tapes_alone():
+    net = normalised()
+    with pytest.raises(ValueError, match="coupled=True.*'reverse'.*'taylor'"):
+        kd.Gradient(net, coupled=True, strategy="taylor")
+    with pytest.raises(TypeError, match="arguments that it knows.*coupled"):
+        kd.Jacobian(net, coupled=True)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_fit_moves_the_state_as_the_model_alone(jit):
+    x, y = points((32, 3), "float32"), points((32, 1), "float32", seed=4)
+
+    def trained(derive):
+        keras.utils.set_random_seed(5)
+        net = keras.Sequential([normalised(), layers.Dropout(0.5, seed=7)])
+        z = keras.Input((3,))
+        if derive:
+            value, slope = kd.Gradient(net, training=None, coupled=True, return_value=True)(z)
+            model = keras.Model(z, {"y": value, "g": slope})
+        else:
+            model = keras.Model(z, {"y": net(z), "g": z})
+        model.compile("sgd", loss={"y": "mse", "g": None}, jit_compile=jit)
+        model.fit(x, {"y": y}, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        return [np.array(v.value) for v in net.variables]
+
+    for one, other in zip(trained(True), trained(False)):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)
+
+
+def test_none_is_the_mode_of_the_call():
+    layer = kd.Gradient(masked(), training=None)
+    z = keras.Input((6,))
+    model, x = keras.Model(z, layer(z)), points((4, 6), "float32")
+    np.testing.assert_array_equal(layer(x), np.ones((4, 6)))
+    np.testing.assert_array_equal(model.predict(x, verbose=0), np.ones((4, 6)))
+    one, other = (np.asarray(model(x, training=True)) for _ in range(2))
+    assert set(np.unique(one)) == {0.0, 2.0} and not np.array_equal(one, other)
+
+
+def test_sensitivities_by_dropout_have_a_variance():
+    z = keras.Input((6,))
+    x = points((4, 6), "float32")
+    value, slope = kd.gradient(masked()(z), z, training=True, return_value=True)
+    model = keras.Model(z, [value, slope])
+    drawn = []
+    for _ in range(8):
+        y, found = model.predict(x, verbose=0)
+        close(np.sum(found * x, 1, keepdims=True), y, EXACT["float32"])
+        drawn.append(found)
+    assert np.all(np.std(drawn, axis=0) > 0)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_symbolic_value_and_derivative_of_separate_passes_are_told(explicit):
+    z = keras.Input((6,))
+    u = masked()(z, training=True) if explicit else masked()(z)
+    with pytest.warns(UserWarning, match="separate passes.*return_value=True"):
+        kd.gradient(u, z, training=True)
+    kd.gradient(u, z, training=True, return_value=True)
+    kd.partials(u[:, :1], (), training=True)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_symbolic_statistics_move_once(explicit):
+    net, x = normalised(), points((8, 3), "float32")
+    z = keras.Input((3,))
+    u = net(z, training=True) if explicit else net(z)
+    outputs = kd.gradient(u, z, training=True, coupled=True, return_value=True)
+    model, before = keras.Model(z, [u, *outputs]), state(net)
+    net(x, training=True)
+    once = state(net)
+    for training in (True, False, None):
+        restore(net, before)
+        model(x, training=training)
+        for one, other in zip(once, state(net)):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_value_of_inference_in_training_is_told_once():
+    layer, x = kd.Gradient(masked(), return_value=True), points((4, 6), "float32")
+    layer(x)
+    with pytest.warns(UserWarning, match="that of inference.*training=None") as told:
+        layer(x, training=True)
+        layer(x, training=True)
+    assert len(told) == 1
+    smooth = keras.Sequential([keras.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+    kd.Gradient(smooth, return_value=True)(points((4, 3), "float32"), training=True)
+
+
+def test_inference_leaves_no_trace_in_a_training_call():
+    net, x = keras.Sequential([normalised(), layers.Dropout(0.5)]), points((8, 3), "float32")
+    before = state(net)
+    kd.Gradient(net)(x, training=True)
+    for one, other in zip(before, state(net)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+def test_modes_are_saved(training, tmp_path):
+    z = keras.Input((3,))
+    net = normalised()
+    layer = kd.Gradient(net, training=training, coupled=True, audit=False)
+    model = keras.Model(z, [layer(z), kd.gradient(net(z), z, training=training, coupled=True)])
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    found = [layer for layer in again.layers if isinstance(layer, kd.Gradient)]
+    assert found[0].training is training and found[0].coupled and not found[0].audit
+    x = points((8, 3), "float32")
+    for one, other in zip(model(x), again(x)):
+        close(one, other, EXACT["float32"])
+
+
+def test_a_penalty_with_batch_statistics_trains(float64):
+    net, x = normalised(), points((8, 3), "float64")
+    layer = kd.Gradient(net, training=True, coupled=True)
+    kernel = net.layers[0].kernel
+
+    def penalty():
+        return ops.mean((ops.sum(layer(x) ** 2, axis=1) - 1) ** 2)
+
+    with tf.GradientTape() as tape:
+        loss = penalty()
+    found = tape.gradient(loss, kernel.value)[0, 1]
+    plain, values = kernel.numpy(), []
+    for step in (1e-5, -1e-5):
+        moved = plain.copy()
+        moved[0, 1] += step
+        kernel.assign(moved)
+        values.append(float(penalty()))
+    close(found, (values[0] - values[1]) / 2e-5, 1e-6)
