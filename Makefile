@@ -10,7 +10,7 @@ export KERAS_BACKEND := $(BACKEND)
 
 comma := ,
 
-.PHONY: help demo test test-slow test-zoo test-all zoo lint benchmarks clean
+.PHONY: help demo test test-slow test-zoo test-all zoo operations lint benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
@@ -18,6 +18,8 @@ help:
 	@echo "                 make test-slow: the long ones; make test-zoo: every layer of"
 	@echo "                 Keras in every mode; make test-all: all of them (some 50 minutes)"
 	@echo "make zoo         check every layer of Keras and write docs/zoo.md (half an hour)"
+	@echo "make operations  check every operation of Keras; write docs/operations.md and the table of"
+	@echo "                 verified operations (some ten minutes)"
 	@echo "make lint        check style and format"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
@@ -39,6 +41,9 @@ test-all: test test-slow test-zoo
 
 zoo: $(VENV)/test.stamp
 	$(BIN)/python tests/zoo_cells.py
+
+operations: $(VENV)/test.stamp
+	$(BIN)/python tests/operation_cells.py
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ imported.
   it cannot be traced. `guarded` and `obstacle`: what cannot be compiled.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
   any were drawn.
+- `VERIFIED`: {type of an operation: the order up to which the tests compare its derivatives},
+  or `None` if there is no such table.
 - `NO_GRADIENT`: the errors of an operation that cannot be differentiated; `MISSING`: of one that
   does not exist in the dtype asked for.
 """

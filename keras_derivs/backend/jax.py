@@ -18,6 +18,7 @@ from keras_derivs.backend.wide import wide
 
 MODES = ("jit",)
 MISSING = ()
+VERIFIED = None  # no table of operations
 NO_GRADIENT = (NotImplementedError,)
 
 

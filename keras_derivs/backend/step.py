@@ -11,6 +11,7 @@ class Step:
     type: str
     name: str
     on_the_way: bool = True
+    own: bool = False  # the model brings its gradient
 
     @property
     def scopes(self):

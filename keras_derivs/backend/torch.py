@@ -19,6 +19,7 @@ from keras_derivs.backend.wide import wide
 
 MODES = ()
 MISSING = ()
+VERIFIED = None  # no table of operations
 NO_GRADIENT = (NotImplementedError,)
 
 

@@ -45,12 +45,12 @@ def without_gradient(error, model, steps, order):
 def places(model, steps, types, beside=False):
     """'Round' in 'layer' (of type Layer), ... for the steps of these types on the way, or all."""
     steps = [step for step in steps if step.type in types and (step.on_the_way or beside)]
-    found = [_place(model, step) for step in steps]
+    found = [place(model, step) for step in steps]
     return ", ".join(dict.fromkeys(found))
 
 
-def _place(model, step):
+def place(model, step, before=""):
     layers = {layer.name: layer for layer in model._flatten_layers() if layer is not model}
     inner = [layers[scope] for scope in step.scopes if scope in layers]
     where = f" in '{inner[-1].name}' (of type {type(inner[-1]).__name__})" if inner else ""
-    return f"'{step.type}'{where}"
+    return f"{before}'{step.type}'{where}"

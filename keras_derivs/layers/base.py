@@ -261,7 +261,7 @@ class DerivativeLayer(keras.layers.Layer):
         if not plan.final:
             plan = self._plan_for(plan.target.structure, plan.target.training)
         choice = f"{type(self).__name__} of '{self.model.name}': {plan.choice}"
-        return ". ".join([choice, *plan.notes])
+        return ". ".join([choice, *plan.notes, *plan.given])
 
     def get_config(self):
         config = super().get_config()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_derivs import audit
-from keras_derivs.engine import choose, weights
+from keras_derivs.engine import choose, doubts, weights
 from keras_derivs.engine.notes import notes
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates
@@ -38,7 +38,8 @@ class Plan:
     choice: choose.Choice
     target: Target  # the model, at specs
     findings: audit.Findings
-    notes: tuple = ()  # what `explain()` tells beside the choice
+    notes: tuple = ()  # what a warning tells, and `explain()` beside the choice
+    given: tuple = ()  # what `explain()` alone tells
     final: bool = True  # not while a file is being loaded
 
     @property
@@ -75,7 +76,11 @@ def make(layer, inputs, flat, training):
         return _taylor_obstacle(target, specs)
 
     choice = choose.choose(_strategy(layer), request, y, xs, obstacle)
-    return Plan(y, xs, wrt, output, coordinates, request, choice, target, findings, told, final)
+    steps = _outside(layer, findings.steps)
+    told += doubts.unverified(layer.model, steps, request.order, choice)
+    given = doubts.given(layer.model, steps, choice)
+    known = request, choice, target, findings, told, given, final
+    return Plan(y, xs, wrt, output, coordinates, *known)
 
 
 def warn(layer, plan):
@@ -112,11 +117,15 @@ def specs(model, shapes, dtype):
 
 
 def lacks(layer, steps, order):
-    """What the derivative lacks; derivatives inside of the model have told of theirs."""
+    """What the derivative lacks."""
+    return [*notes(layer.model, _outside(layer, steps), order), *calls.quantised(layer.model)]
+
+
+def _outside(layer, steps):
+    """The steps of a model but those of derivatives inside of it, which have told of theirs."""
     parts = layer.model._flatten_layers()
     told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
-    own = [step for step in steps if not told & set(step.scopes)]
-    return [*notes(layer.model, own, order), *calls.quantised(layer.model)]
+    return [step for step in steps if not told & set(step.scopes)]
 
 
 def _examine(layer, target, request):

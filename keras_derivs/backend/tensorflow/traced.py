@@ -5,6 +5,7 @@ depends on an input and the output depends on it, other than through a stopped g
 """
 
 import tensorflow as tf
+from tensorflow.python.framework.ops import _gradient_registry as registry
 
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.tensorflow import comparisons, exact, functions, gradients
@@ -102,7 +103,7 @@ def _walk(nodes, starts, ends, library, scope):
         if node.op == "Placeholder":
             continue
         on_the_way = node.name in between
-        found.append(Step(_type(node), scope + node.name, on_the_way))
+        found.append(Step(_type(node), scope + node.name, on_the_way, _is_own(node)))
         for key in set(CALLS) & set(node.attr):
             inner = library[node.attr[key].func.name]
             begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
@@ -166,6 +167,19 @@ def _source(text):
 
 def _is_logical(node):
     return node.op == "Cast" and tf.dtypes.as_dtype(node.attr["DstT"].type) == tf.bool
+
+
+def _is_own(node):
+    """Whether a custom gradient is not one of the framework's, or of this package."""
+    if CUSTOM not in node.attr:
+        return False
+    function = registry.lookup(node.attr[CUSTOM].s.decode())
+    for name in ("tape_grad_fn", "grad_fn"):
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+        if name in cells:
+            function = cells[name].cell_contents
+    module = getattr(function, "__module__", "")
+    return module.split(".")[0] not in ("tensorflow", "keras", "keras_derivs")
 
 
 def _type(node):
