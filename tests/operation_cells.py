@@ -1,10 +1,10 @@
 """The cells of the table of operations: derivatives of a row, by an engine, against truth.
 
-`python tests/operation_cells.py` writes docs/operations.md and keras_derivs/engine/verified.json;
-with names of rows, or `@` and the beginning of a group, it only prints what is wrong there.
+`python tests/operation_cells.py` writes docs/operations.md and the table of verified operations,
+`backend/tensorflow/verified.py`; with names of rows, or `@` and the beginning of a group, it only
+prints what is wrong there.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -12,174 +12,17 @@ import sys
 import warnings
 from multiprocessing import get_context
 
-import keras
 import numpy as np
-import operation_truth
 import operations
-import tensorflow as tf
-from keras import ops
-from mpmath import mp
-from operation_truth import TERMS
+import zoo
+import zoo_cells
+from operation_batch import DTYPES, ENGINES, batches
 
 import keras_derivs as kd
-from keras_derivs.engine import choose
-from keras_derivs.engine.target import Target
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGE, TABLE = ROOT / "docs" / "operations.md", ROOT / "keras_derivs" / "engine" / "verified.json"
-ENGINES = {"tape": "reverse", "taylor": "taylor"}
-DTYPES = ("float32", "float64")
-RTOL = {"float32": 1e-4, "float64": 1e-10}
-SAMPLES = 2  # of a function that takes one: as many as the audit tries
+PAGE, TABLE = ROOT / "docs" / "operations.md", ROOT / "keras_derivs/backend/tensorflow/verified.py"
 NO_RULE = "needs a Taylor rule for every operation"
-
-
-class Along(keras.layers.Layer):
-    """The weighted sum of an operation along z = p + s v + t w + s t u.
-
-    It is called on [(s, t), p and u of each argument].
-    """
-
-    def __init__(self, row, shapes, **kwargs):
-        super().__init__(**kwargs)
-        self.row = row
-        v, w = operation_truth.directions([np.zeros(shape) for shape in shapes])
-        self.moves = [np.stack([np.ravel(a), np.ravel(b)]) for a, b in zip(v, w)]
-
-    def call(self, inputs):
-        st, *points = inputs
-        bend, half = st[:, :1] * st[:, 1:], len(points) // 2
-        z = [self.at(st, bend, *each) for each in zip(points[:half], points[half:], self.moves)]
-        y = self.function(z)
-        parts = y if isinstance(y, (tuple, list)) else [y]
-        return sum(self.weighted(part) for part in parts)
-
-    def at(self, st, bend, p, u, move):
-        moved = ops.matmul(st, ops.convert_to_tensor(move, p.dtype))
-        bent = bend * ops.reshape(u, (-1, move.shape[1]))
-        return p + ops.reshape(moved + bent, (-1, *p.shape[1:]))
-
-    def function(self, z):
-        if not self.row.per_sample:
-            return self.row.function(*z)
-        rows = [self.row.function(*row) for row in zip(*[ops.unstack(x, SAMPLES) for x in z])]
-        if isinstance(rows[0], (tuple, list)):
-            return [ops.stack(parts) for parts in zip(*rows)]
-        return ops.stack(rows)
-
-    def weighted(self, y):
-        weights = ops.convert_to_tensor(operation_truth.weights(tuple(y.shape[1:])), y.dtype)
-        axes = tuple(range(1, len(y.shape)))
-        return ops.sum(y * weights, axis=axes) if axes else y * weights
-
-
-class Batch:
-    """Cases of a row, [(kind, case)], whose arrays have the same shapes."""
-
-    def __init__(self, row, cases):
-        self.row, self.cases = row, cases
-        self.shapes = [np.shape(p) for p in cases[0][1].point]
-        self.inputs = {dtype: self._inputs(dtype) for dtype in DTYPES}
-        self.along = {d: Along(row, self.shapes, dtype=d, name="operation") for d in DTYPES}
-        self.truths = {}
-
-    def split(self):
-        """A batch for each kind."""
-        kinds = dict.fromkeys(kind for kind, _ in self.cases)
-        return [Batch(self.row, [c for c in self.cases if c[0] == k]) for k in kinds]
-
-    def bends(self, n):
-        """The second derivatives of the path; 0 where they would hide those of the operation."""
-        kind, case = self.cases[n]
-        return operation_truth.bends(case.point, kind == "generic")
-
-    def _inputs(self, dtype):
-        count = len(self.cases)
-        points = zip(*[case.point for _, case in self.cases])
-        bends = zip(*[self.bends(n) for n in range(count)])
-        return [
-            np.zeros((count, 2), dtype),
-            *(np.stack(c).astype(dtype) for c in (*points, *bends)),
-        ]
-
-    def layer(self, engine, dtype):
-        terms = list(TERMS[: self.row.orders + 1])
-        return kd.Partials(self.along[dtype], terms, wrt=0, strategy=ENGINES[engine])
-
-    def derivatives(self, engine, dtype, request):
-        """By the engine alone."""
-        choice = choose.Choice(ENGINES[engine], "", "")
-
-        def solve(inputs):
-            inputs = [tf.constant(x) for x in inputs]
-            return choose.solve(choice, Target(self.along[dtype], inputs, inputs, (0,)), request)[1]
-
-        return self.values(solve, dtype)
-
-    def values(self, function, dtype):
-        """What a function of the inputs returns for each case, a list of arrays."""
-        inputs, count = self.inputs[dtype], len(self.cases)
-        size, results = SAMPLES if self.row.per_sample else count, []
-        for start in range(0, count, size):
-            at = np.arange(start, start + size) % count
-            found = function([x[at] for x in inputs])
-            results.append([np.asarray(r)[: count - start] for r in found])
-        return [np.concatenate(parts) for parts in zip(*results)]
-
-    def plain(self, dtype):
-        return self.values(lambda inputs: [self.along[dtype](inputs)], dtype)[0]
-
-    def truth(self, n, dtype, change=0.0):
-        key = n, dtype, change
-        if key not in self.truths:
-            self.truths[key] = self._truth(n, dtype, change)
-        return self.truths[key]
-
-    def _truth(self, n, dtype, change):
-        case, bends = self.cases[n][1], self.bends(n)
-        point = [x[n].astype("float64") * (1 + change) for x in self.points(dtype)]
-        if isinstance(case.truth, tuple):
-            return operation_truth.composed(case.truth, point, bends)
-        return operation_truth.derivatives(case.truth or self.row.reference, point, bends)
-
-    def points(self, dtype):
-        return self.inputs[dtype][1 : 1 + len(self.shapes)]
-
-    def scale(self, n, dtype, order):
-        """The magnitude of such a derivative that the others suggest, by the size of the point."""
-        length = max((np.max(np.abs(x[n]), initial=0) for x in self.points(dtype)), default=0)
-        sizes = [size for _, size, _ in self.truth(n, dtype)]
-        length = mp.mpf(1.0 if length == 0 or 1 < length < 100 else float(length))
-        return max(s * length ** (k - order) for k, s in enumerate(sizes) if mp.isfinite(s))
-
-    def wrong(self, found, n, dtype, order):
-        """What is wrong with a derivative; "" if nothing."""
-        true, size, error = self.truth(n, dtype)[order]
-        number, limits = float(found), np.finfo(dtype)
-        if true is None:
-            finite = np.isfinite(number) and order > 0
-            return f"{number:.4g} where there is none" if finite else ""
-        if not np.isfinite(number):
-            return "" if abs(size) > float(limits.max) / 1e4 else f"{number} for {float(true):.6g}"
-        natural = self.scale(n, dtype, order)
-        allowed = RTOL[dtype] * size + 64 * float(limits.eps) * natural
-        allowed += error + 1e-50 * natural + float(limits.tiny) * 1e3
-        if abs(found - true) <= allowed:
-            return ""
-        eps = float(limits.eps)
-        near = [self.truth(n, dtype, change)[order][0] for change in (eps, -eps)]
-        sensitive = sum(mp.inf if x is None else abs(x - true) for x in near)
-        if abs(found - true) <= allowed + 4 * sensitive:
-            return ""
-        return f"{number:.6g} for {float(true):.6g}"
-
-
-def batches(row):
-    groups = {}
-    for kind, cases in row.cases.items():
-        for case in cases:
-            groups.setdefault(tuple(np.shape(p) for p in case.point), []).append((kind, case))
-    return [Batch(row, cases) for cases in groups.values()]
 
 
 class Result:
@@ -234,6 +77,8 @@ class Result:
     def cell(self, engine):
         """The highest order that is right, and where it is less; "-" where an error is raised."""
         orders = {kind: order for (e, kind), order in self.orders.items() if e == engine}
+        if not orders:
+            return "not compared"
         if set(orders.values()) == {-1}:
             return "no rule" if all(NO_RULE in self.texts[engine, k] for k in orders) else "error"
         most = max(orders.values())
@@ -241,9 +86,12 @@ class Result:
         return ", ".join([str(most), *less])
 
     def failures(self):
-        for key, order in self.orders.items():
-            if order < self.row.orders and NO_RULE not in self.texts[key]:
-                yield f"{key[0]:7}{key[1]:10} right up to order {order}: {self.texts[key]}"
+        """What keeps a cell from the highest order, a line each; not that Taylor has no rule."""
+        for (engine, kind), order in self.orders.items():
+            text = self.texts[engine, kind]
+            if order < self.row.orders and NO_RULE not in text:
+                until = f"right up to order {order}; then " if order >= 0 else ""
+                yield f"{engine}, {kind}: {until}{text[:250]}"
 
     def not_compared(self):
         for kind in self.row.cases:
@@ -264,7 +112,7 @@ def result(name):
         found = Result(operations.ROWS[name])
     kinds = ", ".join(dict.fromkeys(kind for _, kind in found.orders))
     line = f"| {name} | {' | '.join(map(found.cell, ENGINES))} | {kinds} |"
-    tape = min(order for (engine, _), order in found.orders.items() if engine == "tape")
+    tape = max((n for (engine, _), n in found.orders.items() if engine == "tape"), default=0)
     failures = [*found.failures(), *found.not_compared()]
     return line, failures, sorted(found.types), tape
 
@@ -275,11 +123,26 @@ def page_lines():
     return {line.split("|")[1].strip(): line for line in lines}
 
 
+LESS = """
+## What is less
+
+"nan for 2.4" is what came out, and the true derivative; what is not finite is not silent.
+
+"""
+HEADER = '''"""The operations of TensorFlow whose derivatives the tests compare, and up to which order.
+
+Written by `make operations`; docs/operations.md has the comparisons.
+"""
+
+VERIFIED = {
+'''
 INTRODUCTION = """# Operations
 
 *This page is written by `make operations`, which checks every cell.*
 
-Each operation of `keras.ops` and `keras.activations` is differentiated along two directions, up to the fourth order, in float32 and float64, by both engines, and compared with differences in 160 digits of a closed form or of mpmath's algorithm. A number is the order up to which it is right at all the points of the last column; where it is less, the kind of points and the order follow, and `-` stands for an error that says why. "no rule": Taylor polynomials stop there, with an error that names the operation, and `"auto"` takes the tape.
+Each operation of `keras.ops` and `keras.activations`, and some of TensorFlow's own, is differentiated along two directions, up to the fourth order, in float32 and float64, by both engines, and compared with differences in 160 digits of a closed form or of mpmath's algorithm; layers are in [the zoo](zoo.md). A number is the order up to which it is right at all the points of the last column; where it is less, the kind of points and the order follow, and the reason stands at the end of the page. "error": an error is raised that says why. "no rule": Taylor polynomials stop there, with an error that names the operation, and `"auto"` takes the tape.
+
+The operations of TensorFlow that lie on the way in these rows, and in those of the zoo, are the table of verified ones. An operation that is not in it, or not up to the order that is asked for, is named in a warning and by `explain()`.
 
 Points: *generic*; *zero*; *whole* numbers; *small* (1e-30, 1e-8) and *large* (1e3 to 1e25) ones; *kinks*; *ties*; *equal* eigenvalues; the rest says what it is. Where the value of the operation itself is off, nothing is compared. Where there is no finite derivative, a number that is not finite is right.
 
@@ -300,32 +163,64 @@ At kinks both engines have the same derivatives:
 
 
 def main(names):
-    groups = [name[1:] for name in names if name[0] == "@"]
+    """Check rows; all of them, to write the page and the table anew."""
+    groups = tuple(name[1:] for name in names if name[0] == "@")
     chosen = [name for name in names if name[0] != "@"]
-    chosen += [n for key, rows in operations.GROUPS.items() for n in rows if key.startswith(tuple(groups))] if groups else []  # fmt: skip
-    every = not chosen
-    chosen, results = chosen or list(operations.ROWS), {}
+    chosen += [
+        row for key, rows in operations.GROUPS.items() for row in rows
+        if groups and key.startswith(groups)
+    ]  # fmt: skip
+    results = {}
     with get_context("spawn").Pool(2, maxtasksperchild=60) as pool:
-        for name, found in zip(chosen, pool.imap(result, chosen)):
+        rows = chosen or list(operations.ROWS)
+        for name, found in zip(rows, pool.imap(result, rows)):
             results[name] = found
-            print(f"{found[0]}  {' '.join(found[2])}")
+            print(found[0], *found[2])
             print("".join(f"    {text}\n" for text in found[1]), end="", flush=True)
-    if every:
-        write(results)
+        if not chosen:
+            layers = dict(zip(zoo.NAMES, pool.imap(types_of_layer, zoo.NAMES)))
+            write_page(results)
+            write_table(results, layers)
 
 
-def write(results):
+def types_of_layer(row):
+    """The operations on the way through a layer of the zoo, and the order it is compared to."""
+    cells = zoo_cells.page_lines()[row].split("|")[2:]
+    orders = [zoo_cells.ORDERS[name] for name, cell in zip(zoo_cells.ORDERS, cells) if "R" in cell]
+    try:
+        model = zoo.build(row, "float32" if zoo.has_equivalent(row) else "float64")
+        layer = kd.Jacobian(model, strategy="reverse")
+        layer(zoo.points(model))
+    except ValueError:  # a documented error
+        return set(), 0
+    return {step.type for step in layer.plan.steps if step.on_the_way}, max(orders, default=0)
+
+
+def write_page(results):
     head = "| operation | tape | Taylor | points |\n" + "|---" * 4 + "|\n"
     parts = [
         f"\n## {group}\n\n{head}" + "".join(f"{results[row][0]}\n" for row in rows)
         for group, rows in operations.GROUPS.items()
     ]
-    PAGE.write_text(INTRODUCTION + "".join(parts))
+    less = [f"- {row}, {text}\n" for row in operations.ROWS for text in results[row][1]]
+    PAGE.write_text(INTRODUCTION + "".join(parts) + LESS + "".join(less) + left_out())
+
+
+def left_out():
+    reasons = [
+        f"- {reason}: {', '.join(f'`{name}`' for name in text.split())}\n"
+        for reason, text in operations.LEFT_OUT.items()
+    ]
+    return "\n## What has no row\n\n" + "".join(reasons)
+
+
+def write_table(results, layers):
+    """The order up to which the tape is right; where it is less, the page says so."""
     verified = {}
-    for _, _, types, order in results.values():
-        for kind in types:
-            verified[kind] = max(order, verified.get(kind, 0))
-    TABLE.write_text(json.dumps(dict(sorted(verified.items())), indent=0) + "\n")
+    for types, order in [*(found[2:] for found in results.values()), *layers.values()]:
+        verified |= {kind: max(order, verified.get(kind, 0)) for kind in types}
+    lines = [f'    "{kind}": {order},\n' for kind, order in sorted(verified.items()) if order > 0]
+    TABLE.write_text(HEADER + "".join(lines) + "}\n")
 
 
 if __name__ == "__main__":

@@ -286,6 +286,7 @@ C = np.array([[1.0, -2.0], [0.5, 3.0], [2.0, 0.25]])
 MOVES = {
     "matmul": arrays(ops.matmul, np.matmul, (2, 3), (3, 2), zero=[(np.zeros((2, 3)), np.zeros((3, 2)))]),
     "matmul, broadcast": arrays(lambda x: ops.matmul(x, C), lambda x: x @ C, (2, 3)),
+    "add, to the last axis": arrays(lambda x: ops.add(ops.matmul(x * x, C), ops.convert_to_tensor([0.5, -1.0], x.dtype)), lambda x: (x * x) @ C + np.array([0.5, -1.0]), (2, 3)),
     "dot": arrays(lambda x: ops.dot(x, C), lambda x: x @ C, (2, 3)),
     "tensordot": arrays(lambda x: ops.tensordot(x * x, C, axes=1), lambda x: (x * x) @ C, (2, 3)),
     "einsum": arrays(lambda x, y: ops.einsum("bij,bjk->bki", x, y), lambda x, y: (x @ y).T, (2, 3), (3, 2)),
@@ -306,7 +307,7 @@ MOVES = {
     "stack": arrays(lambda x, y: ops.stack([x * x, y], -1), lambda x, y: np.stack([x * x, y], -1), (3,), (3,)),
     "hstack": arrays(lambda x, y: ops.hstack([x * x, y]), lambda x, y: np.concatenate([x * x, y]), (3,), (2,)),
     "dstack": arrays(lambda x, y: ops.dstack([x * x, y]), lambda x, y: np.concatenate([x * x, y], 1), (2, 2), (2, 1)),
-    "vstack": arrays(lambda x, y: ops.vstack([x * x, y]), lambda x, y: np.vstack([x * x, y]), (3,), (3,), per_sample=True),
+    "vstack": arrays(lambda x, y: ops.vstack([x * x, y]), lambda x, y: np.vstack([x * x, y]), (1, 3), (2, 3), per_sample=True),
     "split": arrays(lambda x: ops.split(x * x, 2, -1)[1], lambda x: (x * x)[2:], (4,)),
     "array_split": arrays(lambda x: ops.array_split(x * x, 3, -1)[0], lambda x: (x * x)[:2], (4,)),
     "hsplit": arrays(lambda x: ops.hsplit(x * x, 2)[1], lambda x: (x * x)[2:], (4,)),

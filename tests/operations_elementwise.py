@@ -192,7 +192,7 @@ ROWS = {
                                    lambda x: mp.sin(x) / x, zero={0.0: (1, 0, 0, 0, 0)}, wide=False),
     "where, sqrt": elementwise(lambda x: ops.where(x > 0, ops.sqrt(x), x), lambda x: mp.sqrt(x) if x > 0 else x,
                                zero={0.0: (0, 1, 0, 0, 0)}, wide=False),
-    "x |x|": elementwise(lambda x: x * ops.abs(x), lambda x: x * abs(x), zero={0.0: (0, 0, 0, 0, 0)}),
+    "x abs(x)": elementwise(lambda x: x * ops.abs(x), lambda x: x * abs(x), zero={0.0: (0, 0, 0, 0, 0)}),
 }  # fmt: skip
 
 Z = [(1.5, 2.0), (-0.75, 0.5), (0.25, -1.25)]

@@ -1,0 +1,54 @@
+"""Each operation of Keras, at many points, by both engines: right, or as the page says."""
+
+import operation_cells
+import operations
+import pytest
+
+SAMPLE = [
+    "tanh", "abs", "power 3", "multiply", "matmul", "max", "softmax", "concatenate", "where", "det",
+    "conv", "cond",
+]  # fmt: skip
+
+
+def orders(line):
+    """For each engine what a line of the page says: {kind: order}, `None` for all others."""
+    _, _, *cells, kinds, _ = line.split("|")
+    found = []
+    for cell in cells:
+        most, *less = cell.strip().split(", ")
+        table = {kind: int(most) if most.isdigit() else 0 for kind in kinds.strip().split(", ")}
+        table |= {
+            kind: 0 if n == "-" else int(n) for kind, n in (text.rsplit(" ", 1) for text in less)
+        }
+        found.append(table)
+    return found
+
+
+def check(row):
+    """Nothing is right to a lower order than the page says."""
+    line, failures, *_ = operation_cells.result(row)
+    for found, told in zip(orders(line), orders(operation_cells.page_lines()[row])):
+        assert all(found.get(kind, 0) >= told[kind] for kind in told), failures
+
+
+@pytest.mark.parametrize("row", SAMPLE)
+def test_row(row):
+    check(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in operations.ROWS if row not in SAMPLE])
+def test_every_row(row):
+    check(row)
+
+
+def test_every_operation_of_keras_has_a_row():
+    missing = set(operations.names()) - operations.covered()
+    assert not missing, (
+        f"Give {missing} a row, or a reason to have none, and run `make operations`."
+    )
+
+
+def test_the_page_has_every_row():
+    head, *rows = operation_cells.page_lines()
+    assert head == "operation" and set(rows) - {"---"} == set(operations.ROWS)
