@@ -78,3 +78,13 @@ def test_derivatives_inside_tell_of_theirs_alone():
     outer = kd.Jacobian(inner, strategy="reverse")
     outer(np.zeros((2, 3)))
     assert "verif" not in outer.explain()
+
+
+def test_complex_numbers_go_by_the_tape():
+    def real_of_square(x):
+        z = ops.cast(x, "complex64")
+        return ops.real(z * z)
+
+    layer = kd.HessianDiagonal(around(layers.Lambda(real_of_square)), strategy="reverse")
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_allclose(kd.HessianDiagonal(layer.model)(x), layer(x), rtol=1e-5)

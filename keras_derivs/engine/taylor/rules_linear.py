@@ -9,7 +9,7 @@ from keras.src.ops import math as kmath
 from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
-from keras_derivs.engine.taylor.rules import require_plain, taylor_rule
+from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.shapes import map_linear
 
 
@@ -175,6 +175,8 @@ def conv_transpose(operation, x, kernel):
 
 @taylor_rule(core.Cast, core.SaturateCast)
 def cast(operation, x):
+    if "complex" in str(operation.dtype):
+        raise unsupported(operation, "makes complex numbers")
     if not keras.backend.is_float_dtype(operation.dtype):
         return operation.call(x.value)
     return x.each(operation.call)
