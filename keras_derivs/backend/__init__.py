@@ -11,6 +11,7 @@ imported.
 - `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
   model runs so that they are exact and leave no trace.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
+- `double()`: the context in which a model computes in float64 where it is asked to.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
 - `weights_scope()`: a function that makes the context in which weights are made.
 - `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.

@@ -52,6 +52,13 @@ def selecting(cotangent):
     return cotangent
 
 
+@contextlib.contextmanager
+def double():
+    """The context in which plain calls of a model compute in float64 where that is asked."""
+    with jax.enable_x64(True), wide():
+        yield
+
+
 def after(tensors):
     return contextlib.nullcontext()
 

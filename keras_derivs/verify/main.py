@@ -4,6 +4,7 @@ import itertools
 import warnings
 from dataclasses import replace
 
+from keras_derivs import backend
 from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.verify import arguments
 from keras_derivs.verify.clock import Clock
@@ -61,7 +62,7 @@ def verify(layer, x, order=None, seed=0, verbose=False, layers=None, budget=30.0
     arguments.check_layer(layer, order)
     names = arguments.check_names(layers, layer)
     clock = Clock(arguments.check_budget(budget))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), backend.double():
         warnings.simplefilter("ignore")  # the report says it better
         subjects = _subjects(layer, x, order, seed, names, clock)
         return _Run(layer, subjects, verbose, clock).report()

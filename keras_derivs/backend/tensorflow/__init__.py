@@ -87,6 +87,11 @@ def selecting(cotangent):
     return unselected.mark(cotangent, lambda: tf.equal(cotangent, 0))
 
 
+def double():
+    """The context in which plain calls of a model compute in float64 where that is asked."""
+    return contextlib.nullcontext()
+
+
 def after(tensors):
     """What is computed in this context waits for `tensors`."""
     return tf.control_dependencies(tensors) if tensors else contextlib.nullcontext()
