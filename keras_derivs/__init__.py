@@ -1,7 +1,6 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
 from keras_derivs import taylor
-from keras_derivs.fuse import fuse
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
@@ -13,6 +12,7 @@ from keras_derivs.symbolic import (
     curl,
     diff,
     divergence,
+    fuse,
     gradient,
     hessian,
     hessian_diagonal,

@@ -8,7 +8,7 @@ from models import points
 from truth import EXACT, close
 
 import keras_derivs as kd
-from keras_derivs import slices
+from keras_derivs.graph import slices
 
 
 def evaluate(x, outputs):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_derivs.engine import exact
+from keras_derivs.backend.tensorflow import exact
 from keras_derivs.engine.taylor import propagate
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space
 

@@ -8,7 +8,7 @@ import keras
 from keras_derivs import backend
 from keras_derivs.audit import cache, memory
 from keras_derivs.audit.examination import Findings, differs, examine, stopped_inside
-from keras_derivs.saving import in_sharing_scope
+from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "postponed",
            "too_large"]  # fmt: skip

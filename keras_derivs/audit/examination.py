@@ -11,9 +11,9 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope, in_sta
 from keras_derivs import backend
 from keras_derivs.audit import memory, rows
 from keras_derivs.audit.differences import check_differences
+from keras_derivs.audit.notes import notes, places, without_gradient
 from keras_derivs.audit.probe import MAGNITUDES, NUM_ROWS, probe
 from keras_derivs.backend import stateless
-from keras_derivs.engine.notes import notes, places, without_gradient
 from keras_derivs.engine.reverse import passes
 
 FEWER = (2, 3, 4, 16, 1)  # rows, where the model does not run on `NUM_ROWS`

@@ -8,7 +8,6 @@ from keras_derivs.engine import cost
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import strategies as taylor
 from keras_derivs.engine.taylor.rules import UnsupportedOperation  # noqa: F401 (of `solve`)
-from keras_derivs.selection import size
 
 # kind of derivative -> strategy -> (what computes it, what it costs); the first wins a tie.
 # The former takes (target, request) and returns (y, results).
@@ -108,10 +107,12 @@ def _prices(request, y, xs):
 
 def _number(selections):
     """How many entries are selected; `None` where a shape leaves it open."""
-    counts = [
-        size(tuple(x.shape[1:])) if indices is None else len(indices) for x, indices in selections
-    ]
+    counts = [_entries(x) if indices is None else len(indices) for x, indices in selections]
     return None if None in counts else sum(counts)
+
+
+def _entries(x):
+    return None if None in x.shape[1:] else math.prod(x.shape[1:])
 
 
 def _allowed(strategy, prices):

@@ -8,9 +8,10 @@ import warnings
 import keras
 import numpy as np
 
-from keras_derivs import limits, selection
+from keras_derivs import limits
 from keras_derivs.engine import choose
 from keras_derivs.graph import Coordinates, SubGraph
+from keras_derivs.layers import selection
 
 HALF = ("float16", "bfloat16")
 

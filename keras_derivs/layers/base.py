@@ -5,11 +5,13 @@ from dataclasses import replace
 import keras
 from keras import ops
 
-from keras_derivs import audit, graph, limits, saving
+from keras_derivs import audit, graph, limits
+from keras_derivs.audit import compilation
+from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
-from keras_derivs.engine import choose, compilation
-from keras_derivs.engine.notes import without_gradient
+from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
+from keras_derivs.graph import saving
 from keras_derivs.layers import arguments, calls, modes, planning
 from keras_derivs.reloading import lasting
 

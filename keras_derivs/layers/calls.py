@@ -5,7 +5,8 @@ import inspect
 
 import keras
 
-from keras_derivs import limits, nodes
+from keras_derivs import limits
+from keras_derivs.graph import nodes
 
 OF_KERAS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
 

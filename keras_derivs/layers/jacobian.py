@@ -1,4 +1,5 @@
-from keras_derivs import limits, selection
+from keras_derivs import limits
+from keras_derivs.layers import selection
 from keras_derivs.layers.base import DerivativeLayer, register
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import keras
 
 from keras_derivs import audit
-from keras_derivs.engine import choose, doubts, weights
-from keras_derivs.engine.notes import notes
+from keras_derivs.audit import doubts
+from keras_derivs.audit.notes import notes
+from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import arguments, calls

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_derivs.between import BetweenTensors
+from keras_derivs.symbolic.between import BetweenTensors
 
 
 def parts(model, given, names):

@@ -12,7 +12,7 @@ from keras.src.backend.common.masking import set_keras_mask
 
 from keras_derivs import backend
 from keras_derivs.engine.target import flatten, size
-from keras_derivs.nodes import describe
+from keras_derivs.graph.nodes import describe
 
 MAX_UNROLLED = 16  # derivatives pulled back one by one from one pass
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_derivs.graph.nodes import depends, describe, needs, operation_name, producer, variables
 from keras_derivs.limits import MAX_NUMBERS
-from keras_derivs.nodes import depends, describe, needs, operation_name, producer, variables
 
 # Operations of Keras that copy entries of a tensor, whatever their values are.
 SLICES = {

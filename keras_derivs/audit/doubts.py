@@ -1,8 +1,8 @@
 """What a derivative rests on that the tests of this package have not compared."""
 
 from keras_derivs import backend
+from keras_derivs.audit.notes import place, places
 from keras_derivs.engine.choose import TAPE
-from keras_derivs.engine.notes import place, places
 from keras_derivs.engine.taylor.rules import find
 
 COMPARED = 4  # the order up to which operations are compared, see docs/operations.md

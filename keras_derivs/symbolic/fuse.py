@@ -5,10 +5,11 @@ from collections import ChainMap
 
 import keras
 
-from keras_derivs import combination, graph
-from keras_derivs.between import Between, BetweenTensors
-from keras_derivs.fused import Fused
-from keras_derivs.members import groups_of, roots_of, terms_of
+from keras_derivs import graph
+from keras_derivs.symbolic import combination
+from keras_derivs.symbolic.between import Between, BetweenTensors
+from keras_derivs.symbolic.fused import Fused
+from keras_derivs.symbolic.members import groups_of, roots_of, terms_of
 
 
 def fuse(model):

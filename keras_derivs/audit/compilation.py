@@ -3,7 +3,7 @@
 import keras
 
 from keras_derivs import backend
-from keras_derivs.engine.notes import places
+from keras_derivs.audit.notes import places
 
 
 def obstacle(model, steps, order):

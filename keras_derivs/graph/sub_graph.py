@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_derivs import slices
-from keras_derivs.nodes import depends, describe, needs, producer
+from keras_derivs.graph import slices
+from keras_derivs.graph.nodes import depends, describe, needs, producer
 from keras_derivs.reloading import lasting
 
 

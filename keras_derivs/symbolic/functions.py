@@ -3,7 +3,6 @@
 import keras
 
 from keras_derivs import graph
-from keras_derivs.between import Between, check_symbolic, snake_case
 from keras_derivs.layers import arguments
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
@@ -12,6 +11,7 @@ from keras_derivs.layers.laplacian import Laplacian, as_lists
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
+from keras_derivs.symbolic.between import Between, check_symbolic, snake_case
 
 
 def gradient(y, x, component=None, **options):

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from keras_derivs import combination
-from keras_derivs.combination import unique
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Request
 from keras_derivs.limits import MAX_LOWER
+from keras_derivs.symbolic import combination
+from keras_derivs.symbolic.combination import unique
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs import slices
-from keras_derivs.between import Between
 from keras_derivs.engine import together
 from keras_derivs.engine.target import Target
-from keras_derivs.nodes import depends, operation_name, producer, variables
+from keras_derivs.graph import slices
+from keras_derivs.graph.nodes import depends, operation_name, producer, variables
+from keras_derivs.symbolic.between import Between
 
 MAX_NUMBERS = 2**24  # of a matrix of coefficients: larger derivatives stay as they are
 # Operations of Keras that may be linear; each is tried on numbers before it is believed.

@@ -8,13 +8,13 @@ import numpy as np
 from keras import ops
 
 from keras_derivs import graph, limits
-from keras_derivs.between import BetweenTensors
 from keras_derivs.engine import together
 from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import modes
 from keras_derivs.layers.base import register
 from keras_derivs.layers.partials import Partials
+from keras_derivs.symbolic.between import BetweenTensors
 
 
 @register

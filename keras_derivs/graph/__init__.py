@@ -1,0 +1,16 @@
+"""What is differentiated: the nodes of a Keras graph, the part between two tensors, slices."""
+
+from keras_derivs.graph.nodes import depends, describe, needs, producer
+from keras_derivs.graph.sub_graph import Coordinates, SubGraph, cut, nodes_of, used_elsewhere
+
+__all__ = [
+    "Coordinates",
+    "SubGraph",
+    "cut",
+    "depends",
+    "describe",
+    "needs",
+    "nodes_of",
+    "producer",
+    "used_elsewhere",
+]

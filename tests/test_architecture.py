@@ -1,0 +1,57 @@
+"""The arrows between the sub-packages, read from the source."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_derivs
+
+ROOT = pathlib.Path(keras_derivs.__file__).parent
+FRAMEWORKS = {"tensorflow", "jax", "torch"}
+# what a sub-package may import of the others
+BELOW = {
+    "backend": set(),
+    "graph": {"limits", "reloading"},
+    "engine": {"backend", "graph", "limits", "reloading"},
+    "audit": {"backend", "engine", "graph"},
+    "layers": {"audit", "backend", "engine", "graph", "limits", "reloading"},
+    "symbolic": {"audit", "engine", "graph", "layers", "limits", "reloading"},
+}
+
+
+def imported(file):
+    """The full names of what a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_only_the_backend_imports_a_framework():
+    found = {
+        str(file.relative_to(ROOT))
+        for file in ROOT.rglob("*.py")
+        if FRAMEWORKS & {name.split(".")[0] for name in imported(file)}
+    }
+    assert found and all(path.startswith("backend/") for path in found), found
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_run_one_way(package):
+    parts = [name.split(".") for f in (ROOT / package).rglob("*.py") for name in imported(f)]
+    others = {part[1] for part in parts if part[0] == "keras_derivs"} - {package}
+    assert others <= BELOW[package], others - BELOW[package]
+
+
+def test_the_other_backends_load_no_tensorflow():
+    pytest.importorskip("jax")
+    code = "import sys, keras_derivs; sys.exit('tensorflow' in sys.modules)"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
