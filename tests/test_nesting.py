@@ -238,5 +238,5 @@ def test_an_error_names_output_and_input_without_a_path():
     with pytest.raises(ValueError, match="'head'.*'point'.*no gradient reaches.*'StopGradient'"):
         kd.gradient(y, x)
     two = keras.Model([x, keras.Input((3,), name="other")], layers.Dense(1, name="head")(x))
-    with pytest.raises(ValueError, match=r"'head'.*input 'other' of shape \(None, 3\)"):
+    with pytest.raises(ValueError, match=r"'head'.*'other' of shape \(None, 3\)"):
         kd.Gradient(two)

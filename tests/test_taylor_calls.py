@@ -125,6 +125,7 @@ def wrapped(name):
     "strategy, mode", [("auto", "eager"), ("taylor", "eager"), ("auto", "graph")]
 )
 @pytest.mark.parametrize("name", CALLS)
+@pytest.mark.filterwarnings("ignore:.*cannot be traced")  # "python if": the audit says so
 def test_right_or_refused(name, strategy, mode, float64):
     if mode == "graph" and name == "python if":
         return  # Python cannot branch on the tensors of a graph
