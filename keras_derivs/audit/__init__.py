@@ -7,7 +7,13 @@ import keras
 
 from keras_derivs import backend
 from keras_derivs.audit import cache, memory
-from keras_derivs.audit.examination import Findings, differs, examine, stopped_inside
+from keras_derivs.audit.examination import (
+    Findings,
+    check_lost,
+    differs,
+    examine,
+    stopped_inside,
+)
 from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "postponed",
@@ -22,8 +28,8 @@ OFF = (
 def check(target, order, coupled=False):
     """The `Findings` on a model, for derivatives up to `order`; `target` holds specs.
 
-    Raises unless rows are independent (or `coupled` allows that they are not) and a gradient
-    reaches each of the inputs `wrt`. A model is examined once.
+    Raises unless rows are independent (or `coupled` allows that they are not), a gradient reaches
+    each of the inputs `wrt`, and no part of the derivative is lost. A model is examined once.
     """
     key = (*_key(target), coupled)
     found = _once(target, key, examine, order, coupled)
@@ -32,6 +38,7 @@ def check(target, order, coupled=False):
     inside = found.inside
     if inside is None:
         inside = _once(target, (*key, "inside"), stopped_inside, found)
+    check_lost(target.model, inside)
     return replace(found, steps=found.steps + inside)
 
 

@@ -143,7 +143,7 @@ def _not_run(specified, graphs, obstacle):
     note = f"not audited: '{specified.model.name}' could not be tried on random rows ({obstacle})"
     size = next((n for n, graph in graphs.known.items() if graph is not None), None)
     steps = [] if size is None else graphs.steps(size)
-    _check_lost(specified.model, steps)
+    check_lost(specified.model, steps)
     return Findings(steps, (note,), num_rows=size, large=bool(graphs.too_large(1)))
 
 
@@ -156,7 +156,7 @@ def _judge(trial, graphs, order, coupled):
     if mixed is not None and not coupled:
         _check_rows(trial, mixed, unchecked)
     steps = graphs.steps(num_rows)
-    _check_lost(model, steps)
+    check_lost(model, steps)
     slopes = _slopes(trial, steps + (graphs.inside(num_rows) or []), order)
     if not coupled:
         _check_slopes(trial, slopes)
@@ -230,7 +230,7 @@ def _check_slopes(trial, slopes):
             raise rows.coupled(trial.target.model, run, trial.probe.reversed)
 
 
-def _check_lost(model, steps):
+def check_lost(model, steps):
     lost = places(model, steps, backend.LOST)
     if lost:
         raise ValueError(
