@@ -329,3 +329,66 @@ def test_a_penalty_with_batch_statistics_trains(float64):
         kernel.assign(moved)
         values.append(float(penalty()))
     close(found, (values[0] - values[1]) / 2e-5, 1e-6)
+
+
+STATES = {
+    "recurrent": lambda: (layers.LSTM(4, stateful=True), (2, 5, 3), False),
+    "power iteration": lambda: (layers.SpectralNormalization(layers.Dense(4)), (2, 3), True),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("return_value", [False, True])
+def test_a_state_that_moves_before_the_derivative_is_told(name, return_value):
+    layer, shape, training = STATES[name]()
+    z = keras.Input(batch_shape=shape)
+    u = layers.Dense(1)(layer(z))
+    options = {"return_value": return_value, "coupled": True}
+    with pytest.warns(UserWarning, match="state that moves.*Gradient"):
+        kd.gradient(u, z, training=training, **options)
+    norm = layers.Dense(1)(layers.BatchNormalization()(layers.Flatten()(z)))
+    kd.gradient(norm, z, training=True, return_value=True, coupled=True)  # moved, but not read
+    net, x = keras.Model(z, u), points(shape, "float32")
+    variables = getattr(layer, "states", net.non_trainable_variables)
+    net(x, training=training)
+    before = [np.array(v.value) for v in variables]
+    alone = net(x, training=training)
+    after = [np.array(v.value) for v in variables]
+    for variable, value in zip(variables, before):
+        variable.assign(value)
+    y, _ = kd.Gradient(net, training=True, return_value=True)(x)
+    close(y, alone, EXACT["float32"])
+    for one, variable in zip(after, variables):
+        close(variable.value, one, EXACT["float32"])
+
+
+class Mixed(keras.Model):
+    """A derivative, then layers that take their mode from the call."""
+
+    def __init__(self, training):
+        super().__init__()
+        self.slope = kd.Gradient(normalised(), training=training, coupled=True)
+        self.dropout = layers.Dropout(0.5)
+
+    def call(self, x):
+        return self.slope(x), self.dropout(ops.ones_like(x))
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+@pytest.mark.parametrize("called", [None, True, False])
+def test_the_mode_of_a_derivative_is_its_own(training, called):
+    model, x = Mixed(training), points((8, 3), "float32")
+    for _ in range(2):
+        _, ones = model(x, training=called)
+        assert bool(np.any(np.asarray(ones) != 1)) is bool(called)
+
+
+def test_the_first_call_of_a_derivative_of_a_derivative_draws_once():
+    net, x = noisy(), points((4, 3), "float32")
+    layer, before = kd.Jacobian(kd.Gradient(net, training=True), training=True), state(net)
+    layer(x)
+    found = state(net)
+    restore(net, before)
+    net(x, training=True)
+    for one, other in zip(found, state(net)):
+        np.testing.assert_array_equal(one, other)

@@ -15,7 +15,13 @@ from keras_derivs.audit.notes import notes, places, without_gradient
 from keras_derivs.audit.probe import MAGNITUDES, NUM_ROWS, probe
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
+from keras_derivs.graph import SubGraph
 
+MOVED = (
+    "'{name}' has a state that moves with each call ({variables}). Its own call moves it first, "
+    "so that this derivative, and a value with it, are those of the state after that. Wrap the "
+    "model, as in `Gradient(model, training=True, return_value=True)`, for both from one pass"
+)
 FEWER = (2, 3, 4, 16, 1)  # rows, where the model does not run on `NUM_ROWS`
 ANY, POSITIVE, LARGE = MAGNITUDES
 
@@ -41,6 +47,7 @@ class Trial:
     y: object
     pull: object  # from a cotangent to the gradient for each x
     random: bool
+    updates: tuple = ()  # of variables, with their values, but not of seeds
 
     @property
     def finite(self):
@@ -136,7 +143,8 @@ def _attempts(specified, start=NUM_ROWS):
 def _run(target, made):
     with stateless.of_first_pass() as seen:
         y, pull = passes.value(target)
-    return Trial(target, made, y, pull, seen.random or backend.drawn())
+    updates = tuple(u for u in seen.updates or () if u[0].name != stateless.SEED)
+    return Trial(target, made, y, pull, seen.random or backend.drawn(), updates)
 
 
 def _not_run(specified, graphs, obstacle):
@@ -166,6 +174,7 @@ def _judge(trial, graphs, order, coupled):
             f"'{model.name}' runs in Python alone and cannot be traced: its operations are not "
             f"known, and only its first derivative was compared with differences"
         )
+    _check_state(trial, unchecked)
     return Findings(steps, tuple(unchecked), trial.random, graphs.inside(num_rows), num_rows)
 
 
@@ -203,6 +212,20 @@ def _check_rows(trial, mixed, unchecked):
         )
         return
     raise rows.coupled(model, lambda inputs: passes.run(trial.target.given(inputs)), trial.probe)
+
+
+def _check_state(trial, unchecked):
+    """The nodes of a sub-graph also run in the outer graph, before the derivative."""
+    if not isinstance(trial.target.model, SubGraph) or not trial.updates:
+        return
+    scope = keras.StatelessScope(trial.updates)
+    scope.state_mapping = get_stateless_scope().state_mapping | scope.state_mapping
+    with scope:
+        after = passes.run(trial.target)
+    if rows.changed(trial.y, after, ...):
+        paths = dict.fromkeys(f"'{variable.path}'" for variable, _ in trial.updates)
+        name = trial.target.model.outputs[0].name
+        unchecked.append(MOVED.format(name=name, variables=", ".join(paths)))
 
 
 def _slopes(trial, steps, order):

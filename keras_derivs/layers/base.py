@@ -99,7 +99,8 @@ class DerivativeLayer(keras.layers.Layer):
                 f"own beside '{self.model.name}'. Save and load the model, or copy it with "
                 f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
             )
-        return super().__call__(*args, **kwargs)
+        with modes.contained():
+            return super().__call__(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):
         """The shapes of the results; the model is not run."""

@@ -4,6 +4,8 @@ import contextlib
 import warnings
 from dataclasses import dataclass, replace
 
+from keras.src.backend.common import global_state
+
 from keras_derivs import audit
 from keras_derivs.backend import stateless
 from keras_derivs.graph import SubGraph
@@ -37,6 +39,21 @@ def of_call(layer, called):
 def _explicit(model):
     nodes = model.nodes if isinstance(model, SubGraph) else ()
     return tuple(node.operation for node in nodes if node.arguments.kwargs.get("training"))
+
+
+@contextlib.contextmanager
+def contained():
+    """Layers that are called later in an outer call are in its mode, not in that of a derivative.
+
+    In Keras a mode that a layer is given holds for all that follow.
+    """
+    context = global_state.get_global_attribute("current_call_ctx")
+    training = context and context.get_value("training")
+    try:
+        yield
+    finally:
+        if context:
+            context.set_value("training", training)
 
 
 @contextlib.contextmanager
