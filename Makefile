@@ -10,13 +10,14 @@ export KERAS_BACKEND := $(BACKEND)
 
 comma := ,
 
-.PHONY: help demo test test-slow test-zoo test-all zoo operations lint benchmarks clean
+.PHONY: help demo test test-slow test-long test-zoo test-all zoo operations lint benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
 	@echo "make test        the tests (BACKEND=jax or BACKEND=torch: those of every backend, on that one)"
-	@echo "                 make test-slow: the long ones; make test-zoo: every layer of"
-	@echo "                 Keras in every mode; make test-all: all of them (some 50 minutes)"
+	@echo "                 make test-slow: the long ones; make test-long: whole tables and"
+	@echo "                 random cases by the thousand; make test-zoo: every layer of Keras in"
+	@echo "                 every mode; make test-all: all of them (some 2 hours)"
 	@echo "make zoo         check every layer of Keras and write docs/zoo.md (half an hour)"
 	@echo "make operations  check every operation of Keras; write docs/operations.md and the table of"
 	@echo "                 verified operations (some ten minutes)"
@@ -29,15 +30,18 @@ demo: $(VENV)/plots.stamp
 	@$(BIN)/python -m keras_derivs demo $(if $(QUICK),--quick)
 
 test: $(VENV)/test.stamp
-	$(PYTEST) loadfile -m "not slow"
+	$(PYTEST) worksteal -m "not slow and not long"
 
 test-slow: $(VENV)/test.stamp
 	$(PYTEST) loadfile -m "slow and not zoo"
 
+test-long: $(VENV)/test.stamp
+	$(PYTEST) worksteal -m long
+
 test-zoo: $(VENV)/test.stamp
 	$(PYTEST) worksteal -m zoo
 
-test-all: test test-slow test-zoo
+test-all: test test-slow test-long test-zoo
 
 zoo: $(VENV)/test.stamp
 	$(BIN)/python tests/zoo_cells.py

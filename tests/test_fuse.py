@@ -306,7 +306,7 @@ def test_random_models(start, float64, unaudited):
     check_random_models(range(start, start + 20))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("start", range(60, 1060, 50))
 def test_a_thousand_random_models(start, float64, unaudited):
     check_random_models(range(start, start + 50))

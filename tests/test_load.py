@@ -295,7 +295,7 @@ def derive(parts, count):
             keras.Model(x, [u, *kd.partials(u, (x[:, :1],), (x[:, 1:],) * 2)])
 
 
-@pytest.mark.parametrize("edits", [400, pytest.param(200_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("edits", [400, pytest.param(200_000, marks=pytest.mark.long)])
 def test_threads_may_build_on_what_others_derive(edits):
     """Tracing that took its nodes out again once took those of others, too.
 

@@ -72,7 +72,7 @@ def test_a_layer_of_a_layer(outer, name, built, float64):
     check_nested(outer, name, built)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("outer", ["Jacobian", "Laplacian"])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("built", [True, False])
@@ -193,9 +193,9 @@ def test_what_keras_asks_of_a_layer(name, monkeypatch):
     check_layer(name, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Gradients do not exist|.shuffle=True. was passed")
-@pytest.mark.parametrize("name", {*LAYERS, *PRODUCTS} - {"Gradient", "Partials", "JVP"})
+@pytest.mark.parametrize("name", sorted({*LAYERS, *PRODUCTS} - {"Gradient", "Partials", "JVP"}))
 def test_what_keras_asks_of_every_layer(name, monkeypatch):
     check_layer(name, monkeypatch)
 

@@ -36,7 +36,7 @@ def test_row(row):
     check(row)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("row", [row for row in operations.ROWS if row not in SAMPLE])
 def test_every_row(row):
     check(row)

@@ -76,7 +76,7 @@ def around(layer):
 
 def some_slow(names, everyday):
     return [
-        name if name in everyday else pytest.param(name, marks=pytest.mark.slow) for name in names
+        name if name in everyday else pytest.param(name, marks=pytest.mark.long) for name in names
     ]
 
 
@@ -92,7 +92,7 @@ def test_what_is_planted_is_found_and_named(name):
     assert all(np.array_equal(*pair) for pair in zip(weights, model.get_weights()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_it_says_what_is_wrong():
     x = points((4, 3))
@@ -169,7 +169,7 @@ def test_no_planted_fault_is_missed(name):
     assert not report and report.failures, report
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_rounding_hides_is_undecided():
     model, x = stack(
         (3, 3, 1),
@@ -227,14 +227,14 @@ def test_kinks_are_no_errors():
     assert not any(check.status == "kink" for check in verify(model, x[::2], order=1).checks)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_third_order():
     model, x = build("scalar", "float64")
     report = verify(model, x, order=3)
     assert report and "order 3, strategy 'taylor'" in str(report)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_inputs_and_outputs():
     inputs = {
         "t": keras.Input((1,), name="t"),
@@ -249,7 +249,7 @@ def test_several_inputs_and_outputs():
     assert report and "output 1, order 1" in str(report), report
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_derivatives_inside_a_model():
     x = keras.Input((2,))
     u = layers.Dense(1)(layers.Dense(4, "tanh")(x))
@@ -287,14 +287,14 @@ def test_every_derivative_layer(name):
     assert sum("strategy" in check.name for check in report.checks) == len(possible)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [kd.Divergence, kd.Curl])
 def test_vector_fields(layer):
     model, x = build("sequential", "float64", num_outputs=3)
     assert verify(layer(model), x)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name", ["wrong custom gradient", "stop_gradient on a part", "stopped mean"]
@@ -330,7 +330,7 @@ def test_the_model_stays_as_it_was():
     assert keras.config.floatx() == "float32" and keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_layer_that_computes_in_float32_whatever_is_asked():
     model = around(Planted(lambda x: ops.sin(ops.cast(x, "float32"))))
     report = verify(model, points((4, 3)), order=1)
@@ -352,7 +352,7 @@ def test_a_budget_is_kept_and_what_it_leaves_out_is_said(capsys):
     assert "all is well" not in str(report)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_recurrent_model_keeps_the_budget(capsys):
     model, x = stack((50, 3), layers.GRU(16), layers.Dense(1), count=8)
     report = verify(model, x, budget=30.0)
@@ -373,7 +373,7 @@ def test_single_layers_of_a_model():
     assert any(check.name == "'slope', strategy 'reverse'" for check in report.checks)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_report_names_entry_layer_and_operation():
     report = verify(around(Planted(PLANTED["stop_gradient on a part"])), points((4, 3)))
