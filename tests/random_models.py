@@ -95,11 +95,11 @@ class Drawing:
         return kd.partials(y, *self.choose([[(a,), (b, b)], [(), (a, b)], [(a, a), (b,)]])), 2
 
     def jacobian(self, y):
-        x, outputs = self.wrt(), self.entry(y)
+        x, outputs = self.wrt(), self.entry(y)  # of a number: ()
         if self.number(0, 1):
             return kd.jacobian(y, x), 1
         inputs = slice(0, 1) if len(x.shape) > 1 else None
-        return kd.sub_jacobian(y, x, outputs=outputs, inputs=inputs), 1
+        return kd.sub_jacobian(y, x, outputs=outputs or None, inputs=inputs), 1
 
     def hessian(self, y):
         component = self.entry(y) if self.number(0, 1) else None
