@@ -21,6 +21,7 @@ def run(arguments, folder, capsys):
     return errors[0]
 
 
+@pytest.mark.slow
 def test_quick_demo(tmp_path, capsys):
     assert run(["--quick"], tmp_path, capsys) < 0.4
 

@@ -301,7 +301,7 @@ def check_random_models(seeds):
     assert merged > len(seeds) / 2
 
 
-@pytest.mark.parametrize("start", range(0, 60, 20))
+@pytest.mark.parametrize("start", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 40))])
 def test_random_models(start, float64, unaudited):
     check_random_models(range(start, start + 20))
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 PLAIN = """
     import hashlib, keras, numpy as np, tensorflow as tf
     from keras import layers, ops
@@ -104,6 +106,7 @@ def run(script, *arguments):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_neither_an_import_nor_a_derivative_changes_a_number_of_a_plain_model():
     then = """
     import keras_derivs as kd
@@ -114,5 +117,6 @@ def test_neither_an_import_nor_a_derivative_changes_a_number_of_a_plain_model():
     run(PLAIN.replace("    {then}\n", then))
 
 
+@pytest.mark.slow
 def test_reloading_the_package_and_its_parts_is_harmless(tmp_path):
     run(RELOADED, tmp_path / "model.keras")

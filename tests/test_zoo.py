@@ -21,6 +21,7 @@ def diagonal():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row, name, strategy, mode", diagonal())
 def test_cell(row, name, strategy, mode):
     outcome = zoo_cells.Row(row).cell(name, strategy, mode)

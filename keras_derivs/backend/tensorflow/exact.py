@@ -15,10 +15,10 @@ from keras_derivs.backend.tensorflow import (
     gradients_elementwise,
     gradients_images,
     gradients_matrices,
-    held,
     unselected,
 )
 from keras_derivs.backend.tensorflow.gradients import install
+from keras_derivs.backend.tensorflow.held import again
 from keras_derivs.backend.tensorflow.override import exactly
 
 RULES = (gradients_arrays, gradients_elementwise, gradients_images, gradients_matrices)
@@ -34,7 +34,7 @@ def gradients():
 @contextlib.contextmanager
 def scope():
     """Exact derivatives, and no update of any variable, seed or loss."""
-    held.again()
+    again()
     with exactly(), stateless():
         yield
 
