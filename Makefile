@@ -30,7 +30,7 @@ demo: $(VENV)/plots.stamp
 	@$(BIN)/python -m keras_derivs demo $(if $(QUICK),--quick)
 
 test: $(VENV)/test.stamp
-	$(PYTEST) worksteal -m "not slow and not long"
+	$(PYTEST) loadfile -m "not slow and not long"
 
 test-slow: $(VENV)/test.stamp
 	$(PYTEST) loadfile -m "slow and not zoo"
