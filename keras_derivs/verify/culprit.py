@@ -153,9 +153,11 @@ def _operations(problem):
         target = Target(problem.model, problem.structure, tensors, problem.wrt, problem.output,
                         problem.training, masks)  # fmt: skip
         run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
-        steps = backend.steps(run, tensors, problem.wrt, 2) or []
+        traced = backend.traced(run, tensors, problem.wrt, 2)
     except Exception:  # a symbolic operation, or code that cannot be traced
         return ()
+    steps, inside, _ = traced or ([], [], 0)
+    steps = [*steps, *(inside or [])]
     return tuple(
         dict.fromkeys(step.type for step in steps if step.type in SUSPICIOUS and step.on_the_way)
     )
