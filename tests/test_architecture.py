@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import keras_derivs
+from keras_derivs import backend
 
 ROOT = pathlib.Path(keras_derivs.__file__).parent
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
@@ -46,6 +47,18 @@ def test_imports_run_one_way(package):
     parts = [name.split(".") for f in (ROOT / package).rglob("*.py") for name in imported(f)]
     others = {part[1] for part in parts if part[0] == "keras_derivs"} - {package}
     assert others <= BELOW[package], others - BELOW[package]
+
+
+def test_only_what_every_framework_defines_is_asked_of_the_backend():
+    asked = {
+        node.attr
+        for file in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "backend"
+    }
+    assert asked and asked <= set(backend.CONTRACT), asked - set(backend.CONTRACT)
 
 
 def test_the_other_backends_load_no_tensorflow():

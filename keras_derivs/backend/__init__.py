@@ -1,7 +1,7 @@
 """The framework that Keras runs on, behind one contract.
 
-Each of `tensorflow`, `jax` and `torch` defines the same names; only the one that Keras runs on is
-imported.
+Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two with some of
+`defaults`; only the one that Keras runs on is imported.
 
 - `vjp(function, xs, num_pulls=1)`: call `function(xs)`, which returns `(outputs, beside)`, and
   return `(outputs, beside, pull)`. `outputs` is a list whose items are tensors or lists of
@@ -13,12 +13,15 @@ imported.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
 - `double()`: the context in which a model computes in float64 where it is asked to.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
-- `weights_scope()`: a function that makes the context in which weights are made.
-- `compiled(function, mode)`, for each of the names in `MODES`, and `compiling()`.
-- `eagerly(function, *args)`: call it with numbers, also while a graph is being built.
+- `weights_scope()`: a function that makes the context in which weights are made here, for another
+  thread.
+- `compiled(function, mode)`, for each of the names in `MODES`; `compiling()` and `tracing()`:
+  whether a function is being traced, to be compiled or at all.
 - `traced(run, inputs, wrt, order)`: the operations of `run(inputs)`, those that count from the
   second order on alone (`None`: not asked for), and how many bytes all of them return; `None` if
-  it cannot be traced. `guarded` and `obstacle`: what cannot be compiled.
+  it cannot be traced.
+- `loops(steps, order)` and `not_compiled(steps)`: the types of what a compiler cannot differentiate
+  as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
   any were drawn.
 - `VERIFIED`: {type of an operation: the order up to which the tests compare its derivatives},
@@ -27,11 +30,23 @@ imported.
   does not exist in the dtype asked for.
 """
 
+import importlib
+
 import keras
 
-if keras.backend.backend() == "tensorflow":
-    from keras_derivs.backend.tensorflow import *  # noqa: F403
-elif keras.backend.backend() == "jax":
-    from keras_derivs.backend.jax import *  # noqa: F403
-else:
-    from keras_derivs.backend.torch import *  # noqa: F403
+FRAMEWORKS = ("tensorflow", "jax", "torch")
+CONTRACT = (
+    "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS",
+    "VERIFIED", "after", "compiled", "compiling", "double", "drawn", "held", "loops",
+    "not_compiled", "precise", "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp",
+    "weights_scope",
+)  # fmt: skip
+
+if keras.backend.backend() not in FRAMEWORKS:
+    raise ImportError(
+        f"`keras_derivs` needs Keras on one of {FRAMEWORKS}. Received: "
+        f"'{keras.backend.backend()}'. Set the environment variable KERAS_BACKEND to one of them."
+    )
+_framework = importlib.import_module(f"{__name__}.{keras.backend.backend()}")
+# these names alone: a framework's other names would hide the modules of this package
+globals().update({name: getattr(_framework, name) for name in CONTRACT})

@@ -4,22 +4,18 @@ import contextlib
 
 import jax
 
+from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.jaxpr import (  # noqa: F401
     FLAT,
     KINKED,
     LOST,
     STOPPED,
-    VALUES,
-    VECTORS,
     traced,
 )
-from keras_derivs.backend.stateless import drawn, held, stateless  # noqa: F401
+from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.wide import wide
 
 MODES = ("jit",)
-MISSING = ()
-VERIFIED = None  # no table of operations
-NO_GRADIENT = (NotImplementedError,)
 
 
 def vjp(function, xs, num_pulls=1):
@@ -48,19 +44,11 @@ def precise():
     return wide() if jax.config.jax_enable_x64 else contextlib.nullcontext()
 
 
-def selecting(cotangent):
-    return cotangent
-
-
 @contextlib.contextmanager
 def double():
     """The context in which plain calls of a model compute in float64 where that is asked."""
     with jax.enable_x64(True), wide():
         yield
-
-
-def after(tensors):
-    return contextlib.nullcontext()
 
 
 def compiled(function, mode=MODES[0]):
@@ -75,20 +63,3 @@ def compiling():
 def tracing():
     """Whether a program is being traced."""
     return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
-
-
-def weights_scope():
-    """A function that makes the context in which weights are made here, for another thread."""
-    return contextlib.nullcontext
-
-
-def loops(found, order):
-    return set()
-
-
-def not_compiled(found):
-    return set()
-
-
-def refuse_gradient(x, error):
-    return x

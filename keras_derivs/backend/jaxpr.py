@@ -16,7 +16,6 @@ STOPPED = {"stop_gradient"}
 LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into Python
 # Piecewise constant: the derivative of what passes through them is zero.
 FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
-VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
 KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}

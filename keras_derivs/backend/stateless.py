@@ -66,11 +66,3 @@ def of_first_pass():
         yield _local.effects
     finally:
         _local.effects = outer
-
-
-held = contextlib.nullcontext  # frameworks whose random numbers cannot be held
-
-
-def drawn():
-    """Whether random numbers were drawn that `held` holds."""
-    return False

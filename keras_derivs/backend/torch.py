@@ -4,23 +4,19 @@ import contextlib
 
 import torch
 
-from keras_derivs.backend.stateless import drawn, held, stateless  # noqa: F401
+from keras_derivs.backend.defaults import *  # noqa: F403
+from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.torch_calls import (  # noqa: F401
     FLAT,
     KINKED,
     LOST,
     STOPPED,
-    VALUES,
-    VECTORS,
     Exact,
     traced,
 )
 from keras_derivs.backend.wide import wide
 
 MODES = ()
-MISSING = ()
-VERIFIED = None  # no table of operations
-NO_GRADIENT = (NotImplementedError,)
 
 
 def vjp(function, xs, num_pulls=1):
@@ -61,17 +57,9 @@ def precise():
     return wide()
 
 
-def selecting(cotangent):
-    return cotangent
-
-
 def double():
     """The context in which plain calls of a model compute in float64 where that is asked."""
     return wide()
-
-
-def after(tensors):
-    return contextlib.nullcontext()
 
 
 def compiled(function, mode=None):
@@ -85,19 +73,3 @@ def compiling():
 
 def tracing():
     return False
-
-
-def weights_scope():
-    return contextlib.nullcontext
-
-
-def loops(found, order):
-    return set()
-
-
-def not_compiled(found):
-    return set()
-
-
-def refuse_gradient(x, error):
-    return x

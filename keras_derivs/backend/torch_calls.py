@@ -18,7 +18,6 @@ FLAT = {
     "round", "floor", "ceil", "trunc", "sign", "sgn", "argmax", "argmin", "bucketize",
     "floor_divide", "cast_to_integer",
 }  # fmt: skip
-VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
 KINKED = {"relu", "relu6", "leaky_relu", "hardtanh"}  # their second derivative is zero
 
 

@@ -1,26 +1,11 @@
 """Functions that are exchanged while a derivative is computed, in the thread that computes it."""
 
-import contextlib
 import functools
-import threading
 
-_state = threading.local()
+from keras_derivs.backend.switch import Switch
 
-
-def active():
-    """Whether this thread computes a derivative."""
-    return getattr(_state, "depth", 0) > 0
-
-
-@contextlib.contextmanager
-def exactly():
-    """While this is open, `active` is true in this thread."""
-    depth = getattr(_state, "depth", 0)
-    _state.depth = depth + 1
-    try:
-        yield
-    finally:
-        _state.depth = depth
+# on where a derivative is computed; kept when this module is loaded again
+exactly = globals().get("exactly") or Switch()
 
 
 def plain(function):
@@ -38,7 +23,7 @@ def switched(original, exact):
 
     @functools.wraps(original)
     def function(*args, **kwargs):
-        return (exact if active() else original)(*args, **kwargs)
+        return (exact if exactly.on else original)(*args, **kwargs)
 
     function._keras_derivs_plain = original
     return function

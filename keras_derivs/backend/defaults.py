@@ -1,0 +1,37 @@
+"""The part of the contract that a framework meets by doing nothing."""
+
+import contextlib
+
+MISSING = ()
+NO_GRADIENT = (NotImplementedError,)
+VERIFIED = None  # no table of operations
+VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
+held = contextlib.nullcontext  # random numbers cannot be held
+
+
+def drawn():
+    return False
+
+
+def selecting(cotangent):
+    return cotangent
+
+
+def after(tensors):
+    return contextlib.nullcontext()
+
+
+def weights_scope():
+    return contextlib.nullcontext
+
+
+def loops(steps, order):
+    return set()
+
+
+def not_compiled(steps):
+    return set()
+
+
+def refuse_gradient(x, error):
+    return x
