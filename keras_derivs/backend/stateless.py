@@ -58,6 +58,22 @@ def stateless():
         effects.updates, effects.losses = list(scope.updates.values()), scope.losses
 
 
+def new_values():
+    """The values that the effects of the first pass hold: updates and losses."""
+    effects = getattr(_local, "effects", None)
+    if effects is None or effects.updates is None:
+        return None
+    return [value for _, value in effects.updates], effects.losses
+
+
+def renew(values):
+    """Put what `new_values` returned, and a framework passed on, in the place of what it was."""
+    if values is not None:
+        updates, _local.effects.losses = values
+        pairs = zip(_local.effects.updates, updates)
+        _local.effects.updates = [(variable, value) for (variable, _), value in pairs]
+
+
 @contextlib.contextmanager
 def of_first_pass():
     """The `Effects` that the first pass inside would have had."""

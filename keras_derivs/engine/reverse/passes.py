@@ -11,6 +11,7 @@ from keras import ops
 from keras.src.backend.common.masking import set_keras_mask
 
 from keras_derivs import backend
+from keras_derivs.backend import stateless
 from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph.nodes import describe
 
@@ -34,9 +35,13 @@ def differentiate(target, function, num_pulls=1, order=1):
     `function` returns `(outputs, beside)`. Where no gradient arrives at an x, a first derivative
     does not exist; a higher one is zero.
     """
-    outputs, beside, pull_back = backend.vjp(
-        lambda xs: function(target.at(xs)), target.xs, num_pulls
-    )
+
+    def evaluate(xs):
+        outputs, beside = function(target.at(xs))
+        return outputs, (beside, stateless.new_values())
+
+    outputs, (beside, state), pull_back = backend.vjp(evaluate, target.xs, num_pulls)
+    stateless.renew(state)  # not what a trace inside of `vjp` made of it
 
     def pull(n, cotangent=None):
         gradients = pull_back(n, cotangent)
