@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 import keras_derivs as kd
-from keras_derivs import plotting
+from keras_derivs.demo import picture
 
 VISCOSITY = 0.01 / np.pi
 TIMES = (0.25, 0.5, 0.75)  # before, at and after the front at x = 0 is steepest
@@ -155,9 +155,7 @@ def draw(pinn, path, field, found, error):
     """The field, and slices of it beside the exact solution."""
     t, x = np.meshgrid(TIMES, np.linspace(-1, 1, 2001), indexing="ij")
     try:
-        plotting.burgers(
-            path, (*field, found["u"]), (t, x, predict(pinn, t, x)), exact(t, x), error
-        )
+        picture.burgers(path, (*field, found["u"]), (t, x, predict(pinn, t, x)), exact(t, x), error)
     except ImportError:
         print("\nNo picture: it needs matplotlib. Run: pip install keras_derivs[plots]")
     else:

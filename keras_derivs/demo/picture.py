@@ -1,4 +1,4 @@
-"""Pictures of derivatives; matplotlib is imported where it is used."""
+"""The picture of the demo; matplotlib is imported where it is used."""
 
 INK = "#222222"
 TIMES = ("#9fc5d8", "#2a6f97", "#c8553d")
