@@ -111,7 +111,7 @@ class Drawing:
     def laplacian(self, y):
         x = self.choose(self.inputs)
         weights = self.choose([None, self.random.normal(size=x.shape[1]).round(1) + 0.05])
-        return kd.laplacian(y, x, weights=weights), 2
+        return kd.laplacian(y, x, coefficients=weights), 2
 
     def field(self, y):
         """Divergence or curl of as many entries as the inputs have."""

@@ -32,11 +32,11 @@ def slices_of_a_gradient(tx, t, x, u):
 
 
 def operators(tx, t, x, u):
-    wave = kd.laplacian(u, tx, weights=[1, -4])
+    wave = kd.laplacian(u, tx, coefficients=[1, -4])
     return [
         kd.laplacian(kd.laplacian(u, tx), tx),
         kd.gradient(wave, tx),
-        kd.diff(kd.laplacian(wave, tx, weights=[2, 3]), x),
+        kd.diff(kd.laplacian(wave, tx, coefficients=[2, 3]), x),
     ]
 
 
@@ -46,7 +46,7 @@ def every_kind(tx, t, x, u):
         kd.hessian(u, [x, t])[0][1],
         kd.hessian_diagonal(u, tx),
         kd.laplacian(u, tx),
-        kd.laplacian(u, tx, weights=[0, 3]),
+        kd.laplacian(u, tx, coefficients=[0, 3]),
         kd.jacobian(u, tx),
         kd.sub_jacobian(u, tx, inputs=[1]),
         *kd.partials(u, (x, x, x), (), (t, x)),

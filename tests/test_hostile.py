@@ -49,7 +49,7 @@ ROWS = {
     "samples of 1e8 figures": ("Laplacian", "num_samples", 10**5000, "at most 1,048,576"),
     "chunk": ("SubJacobian", "chunk_size", 10**30, "at most 2,147,483,647"),
     "seed": ("Laplacian", "seed", 10**30, "32 bits"),
-    "weights": ("Laplacian", "weights", Many(), "16,777,216 numbers.*100000000"),
+    "coefficients": ("Laplacian", "coefficients", Many(), "16,777,216 numbers.*100000000"),
     "directions": ("Laplacian", "directions", [Many()], "16,777,216 numbers"),
     "outputs": ("SubJacobian", "outputs", [Many()], "16,777,216 indices.*100000000"),
     "range": ("SubJacobian", "outputs", [{"range": [0, 10**12, 1]}], "from -2 to 1"),

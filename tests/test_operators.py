@@ -1,5 +1,7 @@
 """Second-order operators and random estimates of them, against the full Hessian."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ random = np.random.default_rng(3)
 MATRIX = random.normal(size=(3, 3))  # not symmetric, indefinite
 DIRECTIONS = random.normal(size=(5, 3))
 OPERATORS = {
-    "vector": ({"weights": [2.0, 0.0, -0.5]}, np.diag([2.0, 0.0, -0.5])),
-    "matrix": ({"weights": MATRIX}, MATRIX),
-    "one entry": ({"weights": np.eye(3)[[1, 0, 2]] * [1, 1, 0]}, np.eye(3)[[1, 0, 2]] * [1, 1, 0]),
+    "vector": ({"coefficients": [2.0, 0.0, -0.5]}, np.diag([2.0, 0.0, -0.5])),
+    "matrix": ({"coefficients": MATRIX}, MATRIX),
+    "one entry": (
+        {"coefficients": np.eye(3)[[1, 0, 2]] * [1, 1, 0]},
+        np.eye(3)[[1, 0, 2]] * [1, 1, 0],
+    ),
     "directions": ({"directions": DIRECTIONS}, DIRECTIONS.T @ DIRECTIONS),
     "both": (
-        {"weights": [1, -2, 0, 3, 1], "directions": DIRECTIONS},
+        {"coefficients": [1, -2, 0, 3, 1], "directions": DIRECTIONS},
         DIRECTIONS.T @ np.diag([1, -2, 0, 3, 1]) @ DIRECTIONS,
     ),
 }
@@ -45,8 +50,8 @@ def test_operators_across_several_inputs(strategy, float64):
     t, x = keras.Input((1,), dtype="float64"), keras.Input((2,), dtype="float64")
     u = keras.layers.Dense(1)(keras.layers.Dense(5, "tanh")(keras.ops.concatenate([t, x], 1)))
     model = keras.Model([t, x], u)
-    wave = kd.Laplacian(model, weights=[1, -4, -4], strategy=strategy)
-    mixed = kd.Laplacian(model, weights=MATRIX, strategy=strategy)
+    wave = kd.Laplacian(model, coefficients=[1, -4, -4], strategy=strategy)
+    mixed = kd.Laplacian(model, coefficients=MATRIX, strategy=strategy)
     at = [points((4, 1), "float64"), points((4, 2), "float64", seed=1)]
     x0, x1 = x[:, :1], x[:, 1:]
     terms = [(t, t), (t, x0), (t, x1), (x0, x0), (x0, x1), (x1, x1)]
@@ -61,7 +66,7 @@ def test_an_operator_between_symbolic_tensors_is_saved(tmp_path, float64):
     tx = keras.Input((3,), dtype="float64")
     u = keras.layers.Dense(1)(keras.layers.Dense(5, "tanh")(tx))
     model = keras.Model(
-        tx, [kd.laplacian(u, tx, weights=MATRIX), kd.laplacian(u, [tx[:, 2:]], [7])]
+        tx, [kd.laplacian(u, tx, coefficients=MATRIX), kd.laplacian(u, [tx[:, 2:]], [7])]
     )
     values = points((4, 3), "float64")
     close(model(values)[0], full(keras.Model(tx, u), values, MATRIX), EXACT["float64"])
@@ -72,13 +77,17 @@ def test_an_operator_between_symbolic_tensors_is_saved(tmp_path, float64):
 
 
 WRONG = {
-    "too few": ({"weights": [1, 2]}, ValueError, "as many entries.*Received: 2"),
-    "not square": ({"weights": np.ones((3, 2))}, ValueError, "square.*\\(3, 2\\)"),
-    "zeros": ({"weights": [0, 0, 0]}, ValueError, "not all zero"),
-    "not finite": ({"weights": [1, np.nan, 0]}, ValueError, "finite"),
-    "text": ({"weights": "heat"}, TypeError, "numbers.*heat"),
+    "too few": ({"coefficients": [1, 2]}, ValueError, "as many entries.*Received: 2"),
+    "not square": ({"coefficients": np.ones((3, 2))}, ValueError, "square.*\\(3, 2\\)"),
+    "zeros": ({"coefficients": [0, 0, 0]}, ValueError, "not all zero"),
+    "not finite": ({"coefficients": [1, np.nan, 0]}, ValueError, "finite"),
+    "text": ({"coefficients": "heat"}, TypeError, "numbers.*heat"),
     "no matrix": ({"directions": [1, 0, 0]}, ValueError, "directions.*2 axes"),
-    "unequal": ({"weights": [1], "directions": DIRECTIONS}, ValueError, "1 weights for 5"),
+    "unequal": (
+        {"coefficients": [1], "directions": DIRECTIONS},
+        ValueError,
+        "1 coefficients for 5",
+    ),
     "too short": ({"directions": np.ones((2, 2))}, ValueError, "as many entries.*Received: 2"),
     "no samples": ({"num_samples": 0}, ValueError, "num_samples=.*positive.*0"),
 }
@@ -135,3 +144,19 @@ def test_the_estimate_trains_and_predicts_in_thousands_of_dimensions():
     model.fit(x, np.zeros((64, 1)), verbose=0)
     one, two = model.predict(x, verbose=0), model.predict(x, verbose=0)
     assert np.all(np.isfinite(one)) and not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_files_with_the_earlier_name_of_the_coefficients(symbolic, tmp_path):
+    model, x = build("scalar", "float32")
+    tx = keras.Input((3,))
+    wave = kd.laplacian(model(tx), tx, coefficients=[1, -4, 0])
+    wave = wave if symbolic else kd.Laplacian(model, coefficients=[1, -4, 0])(tx)
+    keras.Model(tx, wave).save(tmp_path / "model.keras")
+    new = zipfile.ZipFile(tmp_path / "model.keras")
+    assert b'"coefficients": [' in new.read("config.json")
+    with zipfile.ZipFile(tmp_path / "earlier.keras", "w") as earlier:
+        for name in new.namelist():
+            earlier.writestr(name, new.read(name).replace(b'"coefficients": [', b'"weights": ['))
+    loaded = keras.models.load_model(tmp_path / "earlier.keras")
+    close(loaded(x), full(model, x, np.diag([1, -4, 0])), EXACT["float32"])

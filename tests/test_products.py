@@ -59,7 +59,7 @@ def test_memory_grows_with_the_inputs_not_with_their_square():
     x, y = wide(size)
     part, v = x[:, 5 : size - 5], np.ones(size - 10)
     curved = kd.Laplacian(keras.Model(x, y), num_samples=3, strategy="tape")
-    weighted = kd.Laplacian(keras.Model(x, y), num_samples=3, weights=np.arange(-9, size - 9))
+    weighted = kd.Laplacian(keras.Model(x, y), num_samples=3, coefficients=np.arange(-9, size - 9))
     values = np.full((2, size), 0.5, "float32")
     tracemalloc.start()
     slope, hvp = keras.Model(x, [kd.jvp(y, part, v), kd.hvp(y, part, v)])(values)

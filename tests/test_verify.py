@@ -264,8 +264,10 @@ DERIVATIVES = {
     "Hessian": lambda m: kd.Hessian(m, return_value=True),
     "HessianDiagonal": lambda m: kd.HessianDiagonal(m),
     "Laplacian": lambda m: kd.Laplacian(m),
-    "weights": lambda m: kd.Laplacian(m, weights=[1, -2, 0]),
-    "directions": lambda m: kd.Laplacian(m, directions=[[1, 2, 0], [0, 1, 1]], weights=[1, -1]),
+    "coefficients": lambda m: kd.Laplacian(m, coefficients=[1, -2, 0]),
+    "directions": lambda m: kd.Laplacian(
+        m, directions=[[1, 2, 0], [0, 1, 1]], coefficients=[1, -1]
+    ),
     "Partials": lambda m: kd.Partials(m, [(), (0,), (1, 2), (0, 0, 2)]),
     "JVP": lambda m: kd.JVP(m),
     "VJP": lambda m: kd.VJP(m),

@@ -217,7 +217,7 @@ RIGHT = {
     "right custom gradient": between_layers(lambda x: right_sine(x)),
     "Gradient": derivative_layer(kd.Gradient),
     "Hessian": derivative_layer(kd.Hessian),
-    "Laplacian": derivative_layer(lambda net: kd.Laplacian(net, weights=[1.0, -2.0, 3.0])),
+    "Laplacian": derivative_layer(lambda net: kd.Laplacian(net, coefficients=[1.0, -2.0, 3.0])),
     "Curl": derivative_layer(kd.Curl, outputs=3),
     "HVP": derivative_layer(kd.HVP, vector=True),
     "Partials": derivative_layer(lambda net: kd.Partials(net, [(), (0,), (1, 2), (0, 0, 1)])),

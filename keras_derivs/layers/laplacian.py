@@ -14,7 +14,7 @@ from keras_derivs.layers.operators import operator
 class Laplacian(DerivativeLayer):
     """The Laplacian of every output, or another second-order operator, without the Hessian.
 
-    sum_j d2y/dx_j^2 per sample, in units of [y]/[x]^2. With `weights=` a vector w,
+    sum_j d2y/dx_j^2 per sample, in units of [y]/[x]^2. With `coefficients=` a vector w,
     sum_j w_j d2y/dx_j^2; with a matrix a, sum_jk a_jk d2y/dx_j dx_k; with `directions=` v,
     sum_k w_k d2y/dv_k^2, where d/dv is the derivative v·d/dx. Coefficients are constants.
 
@@ -29,7 +29,7 @@ class Laplacian(DerivativeLayer):
         wrt: Name or position of the input to differentiate with respect to, or a list of those,
             summed over all. Every input by default.
         output: Name or position of the output, for a model with several.
-        weights: The coefficients: a number for each entry of the inputs, `(d,)`; a matrix
+        coefficients: A number for each entry of the inputs, `(d,)`; a matrix
             `(d, d)`, of which the symmetric part counts; or a number for each direction.
         directions: Vectors to differentiate along, `(directions, d)`.
         num_samples: Estimate from as many random directions; exact by default.
@@ -44,7 +44,7 @@ class Laplacian(DerivativeLayer):
 
     Raises:
         ValueError: The output does not depend on the input, or rows of the batch depend on each
-            other, or weights or directions do not fit the inputs.
+            other, or coefficients or directions do not fit the inputs.
         TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
@@ -54,7 +54,7 @@ class Laplacian(DerivativeLayer):
     >>> model = keras.Sequential([keras.Input((3,)), norm])
     >>> float(kd.Laplacian(model)(np.ones((1, 3)))[0, 0])
     6.0
-    >>> float(kd.Laplacian(model, weights=[1, 0, -3])(np.ones((1, 3)))[0, 0])
+    >>> float(kd.Laplacian(model, coefficients=[1, 0, -3])(np.ones((1, 3)))[0, 0])
     -4.0
 
     Reference:
@@ -69,15 +69,15 @@ class Laplacian(DerivativeLayer):
         model,
         wrt=None,
         output=None,
-        weights=None,
+        coefficients=None,
         directions=None,
         num_samples=None,
         seed=None,
         **kwargs,
     ):
         super().__init__(model, wrt, output, **kwargs)
-        self.operator = operator(weights, directions)
-        self.coefficients, self.directions = as_lists(weights), as_lists(directions)
+        self.operator = operator(coefficients, directions)
+        self.coefficients, self.directions = as_lists(coefficients), as_lists(directions)
         self.num_samples = arguments.check_count(num_samples, "num_samples", limits.MAX_SAMPLES)
         self.seed = arguments.check_seed(seed)
         self.random = None if num_samples is None else keras.random.SeedGenerator(self.seed)
@@ -121,20 +121,25 @@ class Laplacian(DerivativeLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "weights": self.coefficients,
+            "coefficients": self.coefficients,
             "directions": self.directions,
             "num_samples": self.num_samples,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(renamed(config))
 
     def _count(self, request, xs):
         counts = [None if columns is None else len(columns) for _, columns in request.columns]
         expected = self.operator.num_inputs
         if None in counts or expected not in (None, sum(counts)):
             raise ValueError(
-                f"'{self.name}' needs weights and directions for as many entries as the inputs "
-                f"have. Received: {expected} for inputs of shape {[tuple(x.shape) for x in xs]}. "
-                f"Give one number for each entry, or choose inputs with `wrt=`."
+                f"'{self.name}' needs coefficients and directions for as many entries as the "
+                f"inputs have. Received: {expected} for inputs of shape "
+                f"{[tuple(x.shape) for x in xs]}. Give one number for each entry, or choose inputs "
+                f"with `wrt=`."
             )
         limits.check(sum(counts), limits.MAX_NUMBERS, self.name, "entries of the inputs")
         return sum(counts)
@@ -166,6 +171,14 @@ def _weighted_entries(request, weights):
         columns.append((k, np.asarray(entries)[kept]))
     columns = [(k, entries) for k, entries in columns if len(entries)]
     return replace(request, columns=columns, weights=weights[weights != 0])
+
+
+def renamed(config):
+    """The config of a Laplacian by today's names; `coefficients` was `weights` before."""
+    config = dict(config)
+    if "weights" in config:
+        config["coefficients"] = config.pop("weights")
+    return config
 
 
 def as_lists(values):

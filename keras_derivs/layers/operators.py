@@ -35,9 +35,9 @@ class Operator:
         return [part[part > 0, None] * self.directions[part > 0] for part in (positive, negative)]
 
 
-def operator(weights, directions):
-    """The operator that the arguments `weights=` and `directions=` stand for."""
-    weights = _numbers(weights, "weights", (1, 2) if directions is None else (1,))
+def operator(coefficients, directions):
+    """The operator that the arguments `coefficients=` and `directions=` stand for."""
+    weights = _numbers(coefficients, "coefficients", (1, 2) if directions is None else (1,))
     directions = _numbers(directions, "directions", (2,))
     if directions is not None:
         weights = np.ones(len(directions)) if weights is None else weights
@@ -52,7 +52,7 @@ def _of_matrix(matrix):
     """The eigenvectors as directions; the Hessian sees the symmetric part only."""
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
-            f"`weights=` needs a number for each input, or a square matrix a of the operator "
+            f"`coefficients=` needs a number for each input, or a square matrix a of the operator "
             f"sum_ij a_ij d2/dx_i dx_j. Received: shape {matrix.shape}. Give (d,) or (d, d)."
         )
     eigenvalues, eigenvectors = np.linalg.eigh((matrix + matrix.T) / 2)
@@ -67,8 +67,9 @@ def _without_zeros(weights, directions):
 def _check_fit(weights, directions):
     if len(weights) != len(directions):
         raise ValueError(
-            f"`weights=` needs one number for each of the directions. Received: {len(weights)} "
-            f"weights for {len(directions)} directions. Give `directions=` a row for each weight."
+            f"`coefficients=` needs one number for each of the directions. Received: "
+            f"{len(weights)} coefficients for {len(directions)} directions. Give `directions=` a "
+            f"row for each."
         )
 
 

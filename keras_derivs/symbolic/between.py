@@ -10,7 +10,7 @@ from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
-from keras_derivs.layers.laplacian import Laplacian
+from keras_derivs.layers.laplacian import Laplacian, renamed
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.products import HVP, JVP, VJP, Product
 from keras_derivs.layers.vector_calculus import Curl, Divergence
@@ -152,6 +152,13 @@ class Between(BetweenTensors):
             "num_vectors": self.num_vectors,
             "listed": self.listed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        options = config.get("options")
+        if config.get("derivative") == "Laplacian" and isinstance(options, dict):
+            config = {**config, "options": renamed(options)}
+        return super().from_config(config)
 
     def _arguments(self, inputs):
         """What the derivative layer is called on."""

@@ -30,7 +30,7 @@ KINDS = {
     "Divergence", "Curl", "Partials",
 }  # fmt: skip
 OPTIONS = {
-    "component", "outputs", "inputs", "weights", "directions", "num_samples", "seed", "terms",
+    "component", "outputs", "inputs", "coefficients", "directions", "num_samples", "seed", "terms",
     "strategy", "chunk_size", "return_value", "training", "audit",
     "name",
 }  # fmt: skip

@@ -55,12 +55,12 @@ def hessian_diagonal(y, x, component=None, **options):
     return _derive(HessianDiagonal, y, x, component=component, **options)
 
 
-def laplacian(y, x, weights=None, directions=None, **options):
-    """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`, also for weights and directions.
+def laplacian(y, x, coefficients=None, directions=None, **options):
+    """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`, also for coefficients and directions.
 
     Arguments as for `gradient`; for a list `x` the sum over all of them.
     """
-    operator = {"weights": as_lists(weights), "directions": as_lists(directions)}
+    operator = {"coefficients": as_lists(coefficients), "directions": as_lists(directions)}
     return _derive(Laplacian, y, x, **operator, **options)
 
 
