@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ ROOT = pathlib.Path(keras_derivs.__file__).parent
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 # what a sub-package may import of the others
 BELOW = {
-    "backend": set(),
+    "backend": {"graph"},
     "graph": {"limits", "reloading"},
     "engine": {"backend", "graph", "limits", "reloading"},
     "audit": {"backend", "engine", "graph"},
@@ -41,6 +42,14 @@ def test_only_the_backend_imports_a_framework():
         if FRAMEWORKS & {name.split(".")[0] for name in imported(file)}
     }
     assert found and all(path.startswith("backend/") for path in found), found
+
+
+def test_only_one_file_touches_private_keras():
+    words = r"keras\.src|\._(keras_(history|mask)|(in|out)bound_nodes|flatten_layers|functional|nodes_by_depth|(in|out)puts_struct)\b"
+    found = {
+        str(f.relative_to(ROOT)) for f in ROOT.rglob("*.py") if re.search(words, f.read_text())
+    }
+    assert found == {"graph/private.py"}
 
 
 @pytest.mark.parametrize("package", BELOW)

@@ -3,7 +3,7 @@
 import types
 import weakref
 
-from keras_derivs.graph import SubGraph
+from keras_derivs.graph import SubGraph, private
 
 _findings = weakref.WeakKeyDictionary()
 # Integers are left out: they may count calls.
@@ -29,12 +29,12 @@ def _owner(model):
 
 def fingerprint(model):
     """The layers of a model, with those of their attributes that are options or functions."""
-    layers = model._flatten_layers() if not isinstance(model, SubGraph) else _inside(model)
+    layers = private.layers_of(model) if not isinstance(model, SubGraph) else _inside(model)
     return tuple((id(layer), layer.name, layer.trainable, *_attributes(layer)) for layer in layers)
 
 
 def _inside(model):
-    return [inner for layer in model.layers for inner in layer._flatten_layers()]
+    return [inner for layer in model.layers for inner in private.layers_of(layer)]
 
 
 def _attributes(layer):

@@ -4,6 +4,7 @@ from keras_derivs import backend
 from keras_derivs.audit.notes import place, places
 from keras_derivs.engine.choose import TAPE
 from keras_derivs.engine.taylor.rules import find
+from keras_derivs.graph import private
 
 COMPARED = 4  # the order up to which operations are compared, see docs/operations.md
 UNVERIFIED = (
@@ -30,7 +31,7 @@ def given(model, steps, choice):
         own = [step for step in steps if step.own and step.on_the_way]
         found = [place(model, step, "the gradient of ") for step in own]
     else:
-        parts = [*model._flatten_layers(), *getattr(model, "operations", [])]
+        parts = [*private.layers_of(model), *getattr(model, "operations", [])]
         found = [
             f"the Taylor rule of '{part.name}' (of type {type(part).__name__})"
             for part in parts

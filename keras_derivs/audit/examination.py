@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 from keras_derivs import backend
 from keras_derivs.audit import memory, rows
@@ -16,6 +15,7 @@ from keras_derivs.audit.probe import MAGNITUDES, NUM_ROWS, probe
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
+from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope
 
 MOVED = (
     "'{name}' has a state that moves with each call ({variables}). Its own call moves it first, "

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_derivs.graph import nodes_of
+from keras_derivs.graph import nodes_of, private
 
 MOST_BYTES = 2**30  # of all intermediate results of a run together
 
@@ -10,8 +10,8 @@ MOST_BYTES = 2**30  # of all intermediate results of a run together
 def of_specs(model, num_rows):
     """The bytes of what a model's layers return, as far as its graph tells."""
     total = 0
-    for node in nodes_of(getattr(model, "_functional", None) or model):
-        if hasattr(node.operation, "_nodes_by_depth") or hasattr(node.operation, "_functional"):
+    for node in nodes_of(private.functional(model)):
+        if private.is_functional(private.functional(node.operation)):
             total += of_specs(node.operation, num_rows)
         total += sum(_bytes(y.shape, y.dtype, num_rows) for y in node.outputs)
     return total

@@ -1,6 +1,7 @@
 """What a derivative lacks, in the words that a user meets."""
 
 from keras_derivs import backend
+from keras_derivs.graph import private
 
 STOPPED = (
     "Gradients are stopped at {places}: the derivative lacks what passes there. This is right "
@@ -50,7 +51,7 @@ def places(model, steps, types, beside=False):
 
 
 def place(model, step, before=""):
-    layers = {layer.name: layer for layer in model._flatten_layers() if layer is not model}
+    layers = {layer.name: layer for layer in private.layers_of(model) if layer is not model}
     inner = [layers[scope] for scope in step.scopes if scope in layers]
     where = f" in '{inner[-1].name}' (of type {type(inner[-1]).__name__})" if inner else ""
     return f"{before}'{step.type}'{where}"

@@ -4,7 +4,8 @@ import contextlib
 import threading
 
 import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
+
+from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope
 
 SEED = "seed_generator_state"  # the name of the variable of a `SeedGenerator`
 _local = threading.local()

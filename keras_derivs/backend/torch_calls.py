@@ -5,10 +5,10 @@ through a stopped gradient.
 """
 
 import torch
-from keras.src.backend.common.name_scope import current_path
 from torch.overrides import TorchFunctionMode
 
 from keras_derivs.backend.step import Step
+from keras_derivs.graph.private import current_path
 
 STOPPED = {"detach"}
 # They leave PyTorch: the derivative would lack what passes through them.

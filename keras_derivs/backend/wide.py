@@ -4,9 +4,8 @@ On JAX and PyTorch, Keras gives many results in float32 where an argument is in 
 does unless `jax_enable_x64` is set). An exact derivative in float64 would be rounded by that.
 """
 
-from keras.src.backend.common import dtypes
-
 from keras_derivs.backend.switch import Switch
+from keras_derivs.graph.private import dtypes
 
 wide = globals().get("wide") or Switch()  # kept when this module is loaded again
 

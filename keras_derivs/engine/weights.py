@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
-from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from keras_derivs import backend
+from keras_derivs.graph.private import in_stateless_scope
 
 UNKNOWN_LENGTH = 4
 

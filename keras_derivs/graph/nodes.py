@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_derivs.graph import private
+
 
 def needs(node):
     """The tensors that a node computes with; a derivative does not compute with its `y`."""
@@ -10,8 +12,8 @@ def needs(node):
 
 def producer(tensor):
     """The node that made a symbolic tensor; `None` for an input."""
-    operation, index, _ = tensor._keras_history
-    node = operation._inbound_nodes[index] if operation is not None else None
+    operation, index, _ = private.source_of(tensor)
+    node = private.uses_of(operation)[index] if operation is not None else None
     return None if node is None or node.is_input else node
 
 
@@ -32,7 +34,7 @@ def depends(y, x, blocked=()):
 
 def describe(tensor):
     """A symbolic tensor in an error message: its name, its shape and what made it."""
-    made_by = tensor._keras_history.operation
+    made_by = private.source_of(tensor).operation
     return f"'{tensor.name}' of shape {tuple(tensor.shape)} (made by '{made_by.name}')"
 
 

@@ -3,8 +3,9 @@
 import functools
 
 import keras
-from keras.src.backend.common.global_state import get_global_attribute
-from keras.src.legacy.saving import legacy_h5_format
+
+from keras_derivs.graph import private
+from keras_derivs.graph.private import get_global_attribute, legacy_h5_format
 
 
 def serialize(model):
@@ -26,7 +27,7 @@ def in_sharing_scope():
 
 def refuse_legacy_file(model, filepath):
     """Raise for a model with derivatives: an HDF5 file does not say which layers are shared."""
-    layers = model._flatten_layers() if isinstance(model, keras.layers.Layer) else ()
+    layers = private.layers_of(model) if isinstance(model, keras.layers.Layer) else ()
     ours = [layer.name for layer in layers if getattr(layer, "needs_keras_file", False)]
     if ours:
         raise ValueError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_derivs.graph import slices
+from keras_derivs.graph import private, slices
 from keras_derivs.graph.nodes import depends, describe, needs, producer
 from keras_derivs.reloading import lasting
 
@@ -137,33 +137,33 @@ def _independence(y, roots, wrt):
 
 def used_elsewhere(model):
     """Whether layers of `model` also stand in a graph outside of it."""
-    layers = [model, *model._flatten_layers(include_self=False)]
+    layers = [model, *private.layers_of(model, include_self=False)]
     inside = set()
     for layer in layers:
         inside.update(nodes_of(layer))
-        inside.update(nodes_of(getattr(layer, "_functional", None)))
+        inside.update(nodes_of(private.functional(layer)))
         if isinstance(layer, keras.Sequential):
             inside.update(_earlier_nodes(layer))
     return any(
-        node not in inside for layer in layers if layer.weights for node in layer._inbound_nodes
+        node not in inside for layer in layers if layer.weights for node in private.uses_of(layer)
     )
 
 
 def _earlier_nodes(sequential):
     """What `Sequential.add` leaves behind: nodes between its own layers that lead nowhere else."""
-    own = sequential._layers
+    own = private.added_to(sequential)
     return [
         node
         for layer in own
-        for node in layer._inbound_nodes
-        if all(x._keras_history.operation in own for x in node.input_tensors)
+        for node in private.uses_of(layer)
+        if all(private.source_of(x).operation in own for x in node.input_tensors)
         and all(consumer.operation in own for consumer in _consumers(node))
     ]
 
 
 def _consumers(node):
     made = set(map(id, node.outputs))
-    following = node.operation._outbound_nodes
+    following = private.users_of(node.operation)
     return [other for other in following if made & set(map(id, other.input_tensors))]
 
 
@@ -171,6 +171,4 @@ def nodes_of(model):
     """The nodes of a functional model or sub-graph in the order of computation."""
     if isinstance(model, SubGraph):
         return model.nodes
-    by_depth = getattr(model, "_nodes_by_depth", None) or {}
-    depths = sorted(by_depth, reverse=True)
-    return [node for depth in depths for node in by_depth[depth] if not node.is_input]
+    return [node for node in private.nodes_of(model) if not node.is_input]

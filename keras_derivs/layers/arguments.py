@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_derivs import limits
 from keras_derivs.engine import choose
-from keras_derivs.graph import Coordinates, SubGraph
+from keras_derivs.graph import Coordinates, SubGraph, private
 from keras_derivs.layers import selection
 
 HALF = ("float16", "bfloat16")
@@ -23,7 +23,7 @@ def check_model(model, layer):
             f"{limits.shown(model)} (of type {type(model).__name__}). Put a function into a "
             f"layer's `call`; between symbolic tensors use the lower-case function."
         )
-    depth = 1 + max((getattr(inner, "depth", 0) for inner in model._flatten_layers()), default=0)
+    depth = 1 + max((getattr(inner, "depth", 0) for inner in private.layers_of(model)), default=0)
     limits.check(depth, limits.MAX_NESTED, layer, "derivatives of derivatives")
     return depth
 
@@ -135,7 +135,7 @@ def casts(model):
 
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
-    layers = model._flatten_layers()
+    layers = private.layers_of(model)
     computed = {layer.compute_dtype for layer in layers if layer.autocast and layer.built}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
@@ -200,7 +200,7 @@ def check_dense(tensor, owner):
 
 def _declared_sparse(tensor):
     """Of an input: Keras marks what operations return too, wrongly for a number times a tensor."""
-    history = getattr(tensor, "_keras_history", None)
+    history = private.source_of(tensor)
     if history is not None and not isinstance(history.operation, keras.layers.InputLayer):
         return False
     return getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)

@@ -11,7 +11,7 @@ from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
-from keras_derivs.graph import saving
+from keras_derivs.graph import private, saving
 from keras_derivs.layers import arguments, calls, modes, planning
 from keras_derivs.reloading import lasting
 
@@ -69,8 +69,7 @@ class DerivativeLayer(keras.layers.Layer):
     def check(self):
         """Find what is wrong at construction, where the model tells its inputs already."""
         if self.model.built and getattr(self.model, "inputs", None):
-            functional = getattr(self.model, "_functional", None) or self.model
-            inputs = getattr(functional, "_inputs_struct", self.model.inputs)
+            inputs = private.tree_of_inputs(self.model, self.model.inputs)
             self._plan_for(inputs, bool(self.training))
 
     @property

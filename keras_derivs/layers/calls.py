@@ -6,7 +6,7 @@ import inspect
 import keras
 
 from keras_derivs import limits
-from keras_derivs.graph import nodes
+from keras_derivs.graph import nodes, private
 
 OF_KERAS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
 
@@ -74,11 +74,11 @@ def _check_number(flat, model, owner):
 
 def _graph_of(model, inputs):
     """The inputs and outputs of a functional model in the order of `inputs`, or `(None, None)`."""
-    model = getattr(model, "_functional", None) or model
-    if not type(model).__module__.startswith("keras.") or not hasattr(model, "_inputs_struct"):
+    model = private.functional(model)
+    if not type(model).__module__.startswith("keras.") or not private.is_functional(model):
         return None, None
     try:
-        keras.tree.assert_same_structure(inputs, model._inputs_struct)
+        keras.tree.assert_same_structure(inputs, private.tree_of_inputs(model))
     except (ValueError, TypeError):
         return None, None
     return model.inputs, model.outputs
@@ -112,7 +112,7 @@ def quantised(model):
     """A sentence on layers of the model whose gradient is an estimate of Keras."""
     modes = {
         layer.name: mode
-        for layer in model._flatten_layers()
+        for layer in private.layers_of(model)
         if (mode := getattr(layer, "quantization_mode", None)) in ("int8", "int4")
     }
     if not modes:
@@ -127,7 +127,7 @@ def quantised(model):
 
 def check_quantised(model, owner):
     """Raise for a quantisation whose gradient Keras computes in training only."""
-    layers = model._flatten_layers()
+    layers = private.layers_of(model)
     found = [x.name for x in layers if getattr(x, "quantization_mode", None) == "float8"]
     if found:
         raise ValueError(

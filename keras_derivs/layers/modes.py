@@ -4,11 +4,10 @@ import contextlib
 import warnings
 from dataclasses import dataclass, replace
 
-from keras.src.backend.common import global_state
-
 from keras_derivs import audit
 from keras_derivs.backend import stateless
 from keras_derivs.graph import SubGraph
+from keras_derivs.graph.private import get_global_attribute
 
 SEPARATE = (
     "the value and this derivative are computed in separate passes in training mode, with "
@@ -47,7 +46,7 @@ def contained():
 
     In Keras a mode that a layer is given holds for all that follow.
     """
-    context = global_state.get_global_attribute("current_call_ctx")
+    context = get_global_attribute("current_call_ctx")
     training = context and context.get_value("training")
     try:
         yield

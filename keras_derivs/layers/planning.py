@@ -11,7 +11,7 @@ from keras_derivs.audit import doubts
 from keras_derivs.audit.notes import notes
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
-from keras_derivs.graph import Coordinates
+from keras_derivs.graph import Coordinates, private
 from keras_derivs.layers import arguments, calls
 
 
@@ -124,7 +124,7 @@ def lacks(layer, steps, order):
 
 def _outside(layer, steps):
     """The steps of a model but those of derivatives inside of it, which have told of theirs."""
-    parts = layer.model._flatten_layers()
+    parts = private.layers_of(layer.model)
     told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
     return [step for step in steps if not told & set(step.scopes)]
 

@@ -5,6 +5,7 @@ import re
 import keras
 
 from keras_derivs import graph, limits
+from keras_derivs.graph import private
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.gradient import Gradient
@@ -175,7 +176,7 @@ def snake_case(layer):
 
 
 def check_symbolic(tensor, function):
-    if not keras.backend.is_keras_tensor(tensor) or not hasattr(tensor, "_keras_history"):
+    if not keras.backend.is_keras_tensor(tensor) or private.source_of(tensor) is None:
         layers = {snake_case(layer): name for name, layer in LAYERS.items()}
         shape = getattr(tensor, "shape", None)
         received = f"{type(tensor).__name__}" + (

@@ -6,6 +6,7 @@ from collections import ChainMap
 import keras
 
 from keras_derivs import graph
+from keras_derivs.graph import private
 from keras_derivs.symbolic import combination
 from keras_derivs.symbolic.between import Between, BetweenTensors
 from keras_derivs.symbolic.fused import Fused
@@ -42,7 +43,7 @@ def fuse(model):
     Partials of 'sub_graph': strategy 'taylor' on polynomials, of 3 passes (against 4 by \
 'reverse'): 1 forward pass on polynomials of 3 coefficients
     """
-    if not isinstance(model, keras.Model) or not hasattr(model, "_nodes_by_depth"):
+    if not isinstance(model, keras.Model) or not private.is_functional(model):
         raise TypeError(
             f"`fuse` needs a functional model, keras.Model(inputs, outputs). Received: {model!r}. "
             f"Elsewhere, ask for all derivatives in one `partials` or `Partials`."
@@ -50,8 +51,10 @@ def fuse(model):
     nodes = graph.nodes_of(model)
     groups = groups_of([node for node in nodes if isinstance(node.operation, Between)])
     known = _rebuild(nodes, groups)
-    outputs = keras.tree.map_structure(lambda y: known.get(id(y), y), model._outputs_struct)
-    return keras.Model(model._inputs_struct, outputs, name=model.name)
+    outputs = keras.tree.map_structure(
+        lambda y: known.get(id(y), y), private.tree_of_outputs(model)
+    )
+    return keras.Model(private.tree_of_inputs(model), outputs, name=model.name)
 
 
 def _rebuild(nodes, groups):
@@ -102,19 +105,20 @@ def _config(result, place):
 
 def _is_plain(y, sub_graph):
     """Whether a derivative's value of `y` may replace it: as in training, and without a mask."""
-    return getattr(y, "_keras_mask", None) is None and not any(
-        _trains_otherwise(layer) for layer in sub_graph._flatten_layers() if layer is not sub_graph
+    return private.mask_of(y) is None and not any(
+        _trains_otherwise(layer) for layer in private.layers_of(sub_graph) if layer is not sub_graph
     )
 
 
 def _trains_otherwise(layer):
     """Whether a layer may behave otherwise in training, keep a state or add to the loss."""
-    if isinstance(layer, (keras.Sequential, graph.SubGraph)) or hasattr(layer, "_nodes_by_depth"):
+    if isinstance(layer, (keras.Sequential, graph.SubGraph)) or private.is_functional(layer):
         return False  # its layers tell
     unknown = not type(layer).__module__.startswith("keras.")
     penalty = isinstance(layer, keras.layers.ActivityRegularization)
     penalty = penalty or getattr(layer, "activity_regularizer", None) is not None
-    return unknown or penalty or layer._call_has_training_arg or bool(layer.non_trainable_variables)
+    stateful = private.may_train_otherwise(layer) or bool(layer.non_trainable_variables)
+    return unknown or penalty or stateful
 
 
 def _run_again(node, known):

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_derivs.graph import private
 from keras_derivs.layers.base import DerivativeLayer
 
 
@@ -46,7 +47,7 @@ def check_names(layers, model):
         return None
     items = list(layers) if isinstance(layers, (list, tuple)) else [layers]
     names = [item.name if isinstance(item, keras.layers.Layer) else item for item in items]
-    known = [part.name for part in model._flatten_layers(include_self=False)]
+    known = [part.name for part in private.layers_of(model, include_self=False)]
     wrong = [name for name in names if not isinstance(name, str) or name not in known]
     if wrong or not names:
         raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 from keras_derivs import backend, graph
 from keras_derivs.engine.reverse import passes
 from keras_derivs.engine.target import Target
+from keras_derivs.graph import private
 from keras_derivs.verify.checks import run
 from keras_derivs.verify.clock import OutOfTime
 from keras_derivs.verify.parts import alone, recorded
@@ -31,7 +32,7 @@ def culprit(problem, name, check):
 
 def _search(problem, name, check):
     """(the problem of the first layer at fault, the layers around it in words)."""
-    functional = getattr(problem.model, "_functional", None) or problem.model
+    functional = private.functional(problem.model)
     nodes = graph.nodes_of(functional)
     deeper = _of_nodes(problem, functional, nodes, name, check) if nodes else None
     if deeper is None and not nodes:
@@ -85,19 +86,18 @@ def _head(problem, functional, y):
     reached = [k for k in problem.wrt if graph.depends(y, functional.inputs[k])]
     if not reached or not keras.backend.is_float_dtype(y.dtype):
         raise ValueError("nothing to differentiate")
-    head = keras.Model(functional._inputs_struct, y)
+    head = keras.Model(private.tree_of_inputs(functional), y)
     return replace(problem, model=head, output=0, wrt=tuple(reached), calls=None)
 
 
 def _node_alone(problem, functional, node):
     """The problem of what stands at a node, at what reaches it."""
     layer = node.operation
-    before = keras.Model(functional._inputs_struct, node.input_tensors)
+    before = keras.Model(private.tree_of_inputs(functional), node.input_tensors)
     given = keras.tree.pack_sequence_as(problem.structure, problem.inputs)
     with keras.StatelessScope():
         values = keras.tree.flatten(before(given, training=problem.training))
-    inner = getattr(layer, "_functional", None) or layer
-    structure = getattr(inner, "_inputs_struct", None)
+    structure = private.tree_of_inputs(layer)
     if structure is None:
         structure = values if len(values) > 1 else values[0]
     return _at(problem, layer, structure, values)
@@ -107,7 +107,7 @@ def _of_calls(problem, name, check):
     """The problem of the first layer at fault that a model without a graph calls."""
     if not isinstance(problem.model, keras.layers.Layer):
         return None
-    layers = problem.model._flatten_layers(include_self=False)
+    layers = private.layers_of(problem.model, include_self=False)
     layers = [layer for layer in layers if type(layer).call is not keras.layers.Layer.call]
     given = keras.tree.pack_sequence_as(problem.structure, problem.inputs)
     for layer, args, kwargs in recorded(problem.model, given, layers):

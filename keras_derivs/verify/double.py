@@ -5,6 +5,8 @@ import contextlib
 import keras
 import numpy as np
 
+from keras_derivs.graph import private
+
 BASE = ("name", "trainable", "dtype")  # what every layer's config has
 
 
@@ -40,14 +42,12 @@ def _float64():
 
 def _copy(layer):
     """The same layer without its weights, in float64."""
-    if isinstance(layer, keras.Sequential) or hasattr(layer, "_nodes_by_depth"):
-        functional = getattr(layer, "_functional", None) or layer
-        inputs = keras.tree.map_structure(_input, functional._inputs_struct)
+    if isinstance(layer, keras.Sequential) or private.is_functional(layer):
+        inputs = keras.tree.map_structure(_input, private.tree_of_inputs(layer))
         return keras.models.clone_model(layer, input_tensors=inputs, clone_function=_copy)
     if isinstance(layer, keras.layers.Lambda):
         made = keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
-        made._output_shape = layer._output_shape
-        return made
+        return private.with_same_shape(made, layer)
     config = _with_float64(layer.get_config())
     try:
         return type(layer).from_config(config)

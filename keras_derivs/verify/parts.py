@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_derivs.graph import private
 from keras_derivs.symbolic.between import BetweenTensors
 
 
@@ -11,7 +12,7 @@ def parts(model, given, names):
 
     A derivative between tensors stands for the derivative layer inside it.
     """
-    wanted = [part for part in model._flatten_layers(include_self=False) if part.name in names]
+    wanted = [part for part in private.layers_of(model, include_self=False) if part.name in names]
     calls = {id(part): (args, kwargs) for part, args, kwargs in recorded(model, given, wanted)}
     missing = [part.name for part in wanted if id(part) not in calls]
     if missing:

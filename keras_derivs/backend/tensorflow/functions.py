@@ -7,15 +7,13 @@ absolute values for example, have kinks where the function has none, or the othe
 import math
 
 import tensorflow as tf
-from keras.src.activations.activations import ReLU
-from keras.src.backend.tensorflow import linalg, nn
-from keras.src.backend.tensorflow import math as kmath
-from keras.src.backend.tensorflow import numpy as knp
 from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.tensorflow import projection, special
 from keras_derivs.backend.tensorflow.override import plain, switched
+from keras_derivs.graph.private import activations, of_backend
 
+knp, nn, kmath, linalg = of_backend.numpy, of_backend.nn, of_backend.math, of_backend.linalg
 HELD = "keras_derivs_held"  # names a stopped gradient of what the result does not depend on
 
 
@@ -98,7 +96,7 @@ def _std(x, axis=None, keepdims=False):
 def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     """The lower side at the threshold, and none of the slope at the maximum."""
     if threshold == 0 and max_value in (None, 6):
-        return plain(ReLU.static_call)(x, negative_slope, max_value, threshold)
+        return plain(activations.ReLU.static_call)(x, negative_slope, max_value, threshold)
     above = x
     if max_value is not None:
         above = tf.where(x < max_value, tf.nn.relu(x), tf.cast(max_value, x.dtype))
@@ -193,7 +191,7 @@ TABLE = [
     ("clip", _clip, knp),
     ("hard_tanh", _hard_tanh, nn),
     ("cbrt", _cbrt, knp),
-    ("static_call", _relu, ReLU),
+    ("static_call", _relu, activations.ReLU),
     ("elu", _elu, nn),
     ("celu", _celu, nn),
     ("std", _std, knp),

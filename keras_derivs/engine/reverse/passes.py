@@ -8,12 +8,12 @@ or ride in the batch axis, in chunks.
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend.common.masking import set_keras_mask
 
 from keras_derivs import backend
 from keras_derivs.backend import stateless
 from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph.nodes import describe
+from keras_derivs.graph.private import set_keras_mask
 
 MAX_UNROLLED = 16  # derivatives pulled back one by one from one pass
 

@@ -13,9 +13,9 @@ import math
 from collections import Counter
 
 from keras import ops
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.shapes import deepen, fit, rank
+from keras_derivs.graph.private import numpy as knp
 from keras_derivs.reloading import lasting
 
 

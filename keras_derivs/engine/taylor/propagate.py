@@ -5,8 +5,6 @@ import inspect
 
 import keras
 from keras import ops
-from keras.src.models.functional import Functional
-from keras.src.models.sequential import Sequential
 
 from keras_derivs.engine.taylor import symbols
 from keras_derivs.engine.taylor.polynomial import Polynomial
@@ -19,7 +17,7 @@ from keras_derivs.engine.taylor.rules import (
     values,
 )
 from keras_derivs.engine.taylor.scope import scope
-from keras_derivs.graph import SubGraph, nodes_of
+from keras_derivs.graph import SubGraph, nodes_of, private
 
 
 def apply(operation, *args, **kwargs):
@@ -158,15 +156,15 @@ def _cast(x, dtype):
 def _has_graph(operation):
     """Whether a layer does nothing but run its graph of operations."""
     own = type(operation).call
-    return own in (Functional.call, Sequential.call, SubGraph.call)
+    return own in (private.Functional.call, private.Sequential.call, SubGraph.call)
 
 
 def _run_graph(model, inputs, choose=list):
     """The flat outputs of a model, or those that `choose` takes of them."""
-    if isinstance(model, Sequential):
-        if model._functional is None:
+    if isinstance(model, private.Sequential):
+        model = private.functional(model)
+        if not private.is_functional(model):
             raise unsupported(model, "is not built")
-        model = model._functional
     flat = keras.tree.flatten(inputs)
     if len(flat) != len(model.inputs):
         raise unsupported(model, f"needs {len(model.inputs)} inputs and got {len(flat)}")
@@ -194,8 +192,8 @@ def _standardize(model, x, spec):
 
 
 def _structure(model):
-    model = model._functional if isinstance(model, Sequential) else model
-    return model.outputs[0] if isinstance(model, SubGraph) else model._outputs_struct
+    model = private.functional(model)
+    return model.outputs[0] if isinstance(model, SubGraph) else private.tree_of_outputs(model)
 
 
 def run_nodes(nodes, inputs, values, outputs):

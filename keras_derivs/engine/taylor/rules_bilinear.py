@@ -4,12 +4,12 @@ import string
 
 import keras
 from keras import ops
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, multiply, total
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.shapes import deepen, fit, is_plain, map_linear, spread
+from keras_derivs.graph.private import numpy as knp
 
 
 def align(*tensors):

@@ -5,10 +5,6 @@ import numbers
 
 import numpy as np
 from keras import ops
-from keras.src.activations import activations
-from keras.src.ops import math as kmath
-from keras.src.ops import nn
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import square
@@ -32,6 +28,9 @@ from keras_derivs.engine.taylor.series import (
     tanh,
 )  # fmt: skip
 from keras_derivs.engine.taylor.shapes import fit, is_plain
+from keras_derivs.graph.private import activations, nn
+from keras_derivs.graph.private import math as kmath
+from keras_derivs.graph.private import numpy as knp
 
 LOG2, LOG10 = math.log(2), math.log(10)
 ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))  # as TensorFlow has it, in float64 too

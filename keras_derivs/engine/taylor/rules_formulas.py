@@ -6,7 +6,6 @@ import string
 
 import numpy as np
 from keras import ops
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial, square
 from keras_derivs.engine.taylor.propagate import call
@@ -14,6 +13,7 @@ from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.series import compose, reciprocal, sqrt
 from keras_derivs.engine.taylor.shapes import fit, is_plain
+from keras_derivs.graph.private import numpy as knp
 
 LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
 

@@ -1,9 +1,6 @@
 """Rules of layers that a trace of their `call` does not show."""
 
 from keras import layers, ops
-from keras.src.activations import activations
-from keras.src.ops import nn
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply, call, call_layer
@@ -11,6 +8,9 @@ from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsuppo
 from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul, plus
 from keras_derivs.engine.taylor.rules_linear import apply_linear
 from keras_derivs.engine.taylor.rules_reductions import softmax
+from keras_derivs.graph import private
+from keras_derivs.graph.private import activations, nn
+from keras_derivs.graph.private import numpy as knp
 
 REFUSING_SYMBOLS = {activations.mish: activations.Mish, activations.hard_silu: nn.HardSilu}
 
@@ -47,7 +47,7 @@ def convolution(layer, x):
         return call_layer(layer, (x,), {})
     padding = layer.padding
     if padding == "causal":
-        x = apply(knp.Pad(layer._compute_causal_padding(), name="pad"), x)
+        x = apply(knp.Pad(private.causal_padding(layer), name="pad"), x)
         padding = "valid"
     convolve = nn.Conv(layer.strides, padding, layer.data_format, layer.dilation_rate, name="conv")
     y = apply_linear(convolve, x, (layer.kernel,))
@@ -102,15 +102,13 @@ def multi_head_attention(
 ):
     """The attention of projections; dropout does nothing in inference."""
     require_plain(layer, attention_mask)
-    axes = tuple(layer._attention_axes)
-    if any(v not in (None, False) for v in kwargs.values()) or axes != (1,) or query.ndim != 3:
-        raise unsupported(layer, "is called in a way without a Taylor rule")
-    if getattr(layer, "_use_gate", False) or getattr(layer, "_sliding_window", None) is not None:
-        raise unsupported(layer, "has a gate or a window")
+    (of_query, of_key, of_value, of_output), scale, is_plain = private.attention_parts(layer)
+    if any(v not in (None, False) for v in kwargs.values()) or not is_plain or query.ndim != 3:
+        raise unsupported(layer, "is called, or made, in a way without a Taylor rule")
     key = value if key is None else key
-    q, k = apply(layer._query_dense, query), apply(layer._key_dense, key)
-    v = apply(layer._value_dense, value)
+    q, k = apply(of_query, query), apply(of_key, key)
+    v = apply(of_value, value)
     mask = None if attention_mask is None else ops.expand_dims(attention_mask, -3)
     attend = nn.DotProductAttention(is_causal=use_causal_mask, name="attention")
-    attended = apply(attend, q, k, v, mask=mask, scale=layer._inverse_sqrt_key_dim)
-    return apply(layer._output_dense, attended)
+    attended = apply(attend, q, k, v, mask=mask, scale=scale)
+    return apply(of_output, attended)

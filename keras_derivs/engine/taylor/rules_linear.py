@@ -4,13 +4,13 @@ import math
 
 import keras
 from keras import layers, ops
-from keras.src.ops import core, image, nn
-from keras.src.ops import math as kmath
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.shapes import map_linear
+from keras_derivs.graph.private import core, image, nn
+from keras_derivs.graph.private import math as kmath
+from keras_derivs.graph.private import numpy as knp
 
 
 def linear(classes, keeps_batch):

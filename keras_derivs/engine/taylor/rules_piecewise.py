@@ -17,15 +17,14 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 
 import numpy as np
 from keras import ops
-from keras.src.activations import activations
-from keras.src.ops import nn
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import Polynomial, square
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.shapes import fit
+from keras_derivs.graph.private import activations, nn
+from keras_derivs.graph.private import numpy as knp
 
 
 def piecewise_linear(*classes):

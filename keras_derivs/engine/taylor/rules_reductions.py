@@ -5,9 +5,6 @@ import operator
 
 import keras
 from keras import ops
-from keras.src.ops import linalg, nn
-from keras.src.ops import math as kmath
-from keras.src.ops import numpy as knp
 
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import square
@@ -15,6 +12,9 @@ from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsuppo
 from keras_derivs.engine.taylor.rules_bilinear import plus, product
 from keras_derivs.engine.taylor.rules_linear import apart
 from keras_derivs.engine.taylor.shapes import map_linear, spread
+from keras_derivs.graph.private import linalg, nn
+from keras_derivs.graph.private import math as kmath
+from keras_derivs.graph.private import numpy as knp
 
 
 def reduce(function, x, axis, keepdims=False):

@@ -3,10 +3,8 @@
 import collections
 import contextlib
 
-from keras.src.backend.common import global_state
-from keras.src.layers.layer import CallContext
-
 from keras_derivs.engine.taylor.symbols import symbols
+from keras_derivs.graph import private
 
 
 @contextlib.contextmanager
@@ -17,15 +15,15 @@ def scope(model):
     restored that a layer set to a symbol.
     """
     names = _names()
-    before, call_context = dict(names), global_state.get_global_attribute("current_call_ctx")
-    parts = [(part, dict(vars(part))) for part in model._flatten_layers()]
-    inference = CallContext(entry_layer=model)
+    before, call_context = dict(names), private.get_global_attribute("current_call_ctx")
+    parts = [(part, dict(vars(part))) for part in private.layers_of(model)]
+    inference = private.CallContext(entry_layer=model)
     inference.set_value("training", False)
-    global_state.set_global_attribute("current_call_ctx", inference)
+    private.set_global_attribute("current_call_ctx", inference)
     try:
         yield
     finally:
-        global_state.set_global_attribute("current_call_ctx", call_context)
+        private.set_global_attribute("current_call_ctx", call_context)
         names.clear()
         names.update(before)
         for part, attributes in parts:
@@ -35,7 +33,7 @@ def scope(model):
 def _names():
     """Keras's counts of the names it gave, in this thread."""
     default = collections.defaultdict(int)
-    return global_state.get_global_attribute("object_name_uids", default, set_to_default=True)
+    return private.get_global_attribute("object_name_uids", default, set_to_default=True)
 
 
 def _restore(part, attributes):

@@ -17,6 +17,7 @@ from keras_derivs.engine.taylor.propagate import apply_output
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
 from keras_derivs.engine.terms import sort_term
+from keras_derivs.graph import private
 
 # Of a Laplacian's directions, by default: fewer at once stay in the processor's cache.
 MIN_CHUNK, MAX_CHUNKS = 25, 4
@@ -49,8 +50,7 @@ def supported(model, structure=None, specs=None, wrt=None, output=0):
     `specs` are the model's inputs, nested and flat, `output` the flat output.
     """
     specs = keras.tree.flatten(model.inputs) if specs is None else specs
-    functional = getattr(model, "_functional", None) or model
-    structure = getattr(functional, "_inputs_struct", specs) if structure is None else structure
+    structure = private.tree_of_inputs(model, specs) if structure is None else structure
     wrt = tuple(n for n, x in enumerate(specs) if _is_float(x)) if wrt is None else tuple(wrt)
     random = np.random.default_rng(0)
     inputs = [_probe(random, spec) for spec in specs]

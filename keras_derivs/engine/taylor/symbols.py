@@ -11,9 +11,9 @@ replaced look at the types of their arguments and call the original.
 import functools
 
 import keras
-from keras.src.backend.common.variables import Variable
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.graph.private import Variable
 from keras_derivs.reloading import lasting
 
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")

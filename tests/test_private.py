@@ -1,0 +1,129 @@
+"""What the package uses of Keras beyond its public names, tried one by one."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_derivs.graph import private
+
+
+@pytest.fixture(name="model")
+def fixture_model():
+    x = keras.Input((3,), name="x")
+    h = keras.layers.Dense(4, name="dense")(x)
+    return keras.Model({"x": x}, [keras.ops.tanh(h), h])
+
+
+def test_the_layers_of_a_model(model):
+    outer = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: {"x": x}), model])
+    names = {layer.name for layer in private.layers_of(outer)}
+    assert {outer.name, model.name, "dense"} <= names
+    assert outer not in private.layers_of(outer, include_self=False)
+
+
+def test_the_graph_of_a_sequential():
+    plain = keras.Sequential([keras.layers.Dense(1)])
+    assert private.functional(plain) is plain and not private.is_functional(plain)
+    plain.build((None, 2))
+    assert private.is_functional(private.functional(plain))
+    assert [type(layer).__name__ for layer in private.added_to(plain)] == ["InputLayer", "Dense"]
+
+
+def test_the_nodes_of_a_model_in_order(model):
+    names = [type(node.operation).__name__ for node in private.nodes_of(model)]
+    assert names == ["InputLayer", "Dense", "Tanh"]
+    assert private.nodes_of(keras.layers.Dense(1)) == []
+
+
+def test_the_nested_inputs_and_outputs(model):
+    assert private.tree_of_inputs(model) == {"x": model.inputs[0]}
+    assert private.tree_of_outputs(model) == model.outputs
+    assert private.tree_of_inputs(keras.layers.Dense(1), 7) == 7
+
+
+def test_what_made_a_tensor_and_what_takes_it(model):
+    y, h = model.outputs
+    operation, index, place = private.source_of(h)
+    assert (operation.name, index, place) == ("dense", 0, 0)
+    assert private.uses_of(operation)[0].outputs[0] is h
+    assert any(node.outputs[0] is y for node in private.users_of(operation))
+    assert private.source_of(np.ones(3)) is None
+
+
+def test_masks():
+    tokens = keras.ops.convert_to_tensor([[1, 0]])
+    assert private.mask_of(tokens) is None
+    embedded = keras.layers.Embedding(3, 2, mask_zero=True)(tokens)
+    assert keras.ops.convert_to_numpy(private.mask_of(embedded)).tolist() == [[True, False]]
+    x = keras.ops.ones((1, 2))
+    private.set_keras_mask(x, private.mask_of(embedded))
+    assert private.mask_of(x) is not None
+
+
+def test_causal_padding():
+    layer = keras.layers.Conv1D(1, 3, padding="causal", dilation_rate=2)
+    layer.build((None, 5, 1))
+    assert [list(pair) for pair in private.causal_padding(layer)] == [[0, 0], [4, 0], [0, 0]]
+
+
+def test_the_shape_of_a_lambda():
+    first = keras.layers.Lambda(lambda x: x, output_shape=(7,))
+    copy = private.with_same_shape(keras.layers.Lambda(lambda x: x), first)
+    assert copy.compute_output_shape((2, 3)) == first.compute_output_shape((2, 3)) == (2, 7)
+
+
+def test_the_context_of_a_call():
+    context = private.CallContext(entry_layer=None)
+    context.set_value("training", False)
+    assert context.get_value("training") is False
+    private.set_global_attribute("keras_derivs_test", context)
+    assert private.get_global_attribute("keras_derivs_test") is context
+    private.set_global_attribute("keras_derivs_test", None)
+
+
+def test_the_scopes():
+    assert not private.in_stateless_scope()
+    with keras.StatelessScope() as scope:
+        assert private.in_stateless_scope() and private.get_stateless_scope() is scope
+        assert scope.state_mapping == {}
+    with keras.name_scope("outer"):
+        assert private.current_path() == "outer"
+
+
+def test_the_types_that_keras_narrows():
+    assert "float64" in private.dtypes.BIT64_TO_BIT32_DTYPE
+
+
+def test_the_parts_of_attention():
+    layer = keras.layers.MultiHeadAttention(2, 4, value_dim=3)
+    layer.build((None, 5, 6), (None, 5, 6))
+    projections, scale, plain = private.attention_parts(layer)
+    assert [p.name for p in projections] == ["query", "key", "value", "attention_output"]
+    assert scale == 0.5 and plain
+
+
+def test_training_of_layers():
+    assert private.may_train_otherwise(keras.layers.Dropout(0.5))
+    assert not private.may_train_otherwise(keras.layers.Dense(1))
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("numpy", "Add"), ("nn", "Softmax"), ("math", "Logsumexp"), ("linalg", "Norm"),
+        ("core", "Cast"), ("image", "Resize"), ("activations", "ReLU"),
+    ],
+)  # fmt: skip
+def test_classes_of_operations(module, name):
+    assert isinstance(getattr(getattr(private, module), name), type)
+
+
+def test_functions_of_the_backend():
+    assert all(callable(f) for f in (private.of_backend.numpy.hypot, private.of_backend.nn.celu))
+    assert private.of_backend.linalg and private.of_backend.math
+
+
+def test_what_is_replaced():
+    assert callable(private.legacy_h5_format.save_model_to_hdf5)
+    assert callable(private.Variable.__add__) and callable(keras.Operation.symbolic_call)
+    assert callable(private.Functional.call) and callable(private.Sequential.call)
