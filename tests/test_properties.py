@@ -315,7 +315,10 @@ def hold(name, max_examples):
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_on_some_graphs(name):
-    hold(name, max_examples=15)
+    hold(
+        name,
+        max_examples=5 if name == "a_loss_of_derivatives_has_the_right_slope_by_weights" else 12,
+    )
 
 
 @pytest.mark.slow

@@ -71,9 +71,14 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("how", COPIES)
-def test_a_copy_is_equal_and_stays_one_network(name, how, tmp_path):
+FEW = [("file", name) for name in MODELS] + [("pickle", "wrapped"), ("deepcopy", "between")]
+OTHERS = [(how, name) for how in COPIES for name in MODELS if (how, name) not in FEW]
+
+
+@pytest.mark.parametrize(
+    "how, name", FEW + [pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS]
+)
+def test_a_copy_is_equal_and_stays_one_network(how, name, tmp_path):
     model = MODELS[name]()
     other = COPIES[how](model, tmp_path)
     assert len(other.trainable_weights) == len(model.trainable_weights)

@@ -111,9 +111,15 @@ SECOND = {
 NO_XLA = ("antialias", "bicubic", "lanczos")
 
 
+EVERYDAY_SECOND = [
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith("of images") else name
+    for name in SECOND
+]
+
+
 @pytest.mark.filterwarnings("ignore:(?s).*verified.*LRN")  # compared here
 @pytest.mark.parametrize("strategy", ["reverse", pytest.param("auto", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize("name", EVERYDAY_SECOND)
 def test_second_derivatives(name, strategy, float64):
     shape, (make, *twin), failure = SECOND[name]
     model, x = around(make(), shape), apart(shape)

@@ -137,7 +137,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(SMOOTH, ("moments",)))
+@pytest.mark.parametrize("name", some_slow(SMOOTH, ("lambda",)))
 def test_no_false_alarm_on_layers(name):
     shape, stack = SMOOTH[name]
     inputs = y = keras.Input(shape)

@@ -48,6 +48,7 @@ def test_row(row):
     assert zoo_cells.line(row) == page_lines()[row]
 
 
+@pytest.mark.slow
 def test_every_layer_of_keras_has_a_row():
     every = [getattr(keras.layers, name) for name in dir(keras.layers)]
     every = {cls for cls in every if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)}
