@@ -11,6 +11,7 @@ from keras_derivs.symbolic import combination
 from keras_derivs.symbolic.between import Between, BetweenTensors
 from keras_derivs.symbolic.fused import Fused
 from keras_derivs.symbolic.members import groups_of, roots_of, terms_of
+from keras_derivs.symbolic.plain import is_plain
 
 
 def fuse(model):
@@ -87,7 +88,7 @@ def _merge(group, known, values):
     layer = Fused(numbered, results, len(roots), *combination.settings(group[0].layer))
     y, *wrt = [known.get(id(x), x) for x in (base, *roots)]
     value, *found = layer([y, *wrt, *layer.cut(y, wrt)])
-    if _is_plain(base, layer.derivative.model):
+    if is_plain(base, layer.derivative.model):
         values[id(base)] = value
     outputs = [output for member in group for output in member.node.outputs]
     known.update(zip(map(id, outputs), found))
@@ -101,24 +102,6 @@ def _config(result, place):
         for one in coefficients.T.tolist()
     ]
     return {"shape": list(result.matrix.shape[1:]), "sums": sums}
-
-
-def _is_plain(y, sub_graph):
-    """Whether a derivative's value of `y` may replace it: as in training, and without a mask."""
-    return private.mask_of(y) is None and not any(
-        _trains_otherwise(layer) for layer in private.layers_of(sub_graph) if layer is not sub_graph
-    )
-
-
-def _trains_otherwise(layer):
-    """Whether a layer may behave otherwise in training, keep a state or add to the loss."""
-    if isinstance(layer, (keras.Sequential, graph.SubGraph)) or private.is_functional(layer):
-        return False  # its layers tell
-    unknown = not type(layer).__module__.startswith("keras.")
-    penalty = isinstance(layer, keras.layers.ActivityRegularization)
-    penalty = penalty or getattr(layer, "activity_regularizer", None) is not None
-    stateful = private.may_train_otherwise(layer) or bool(layer.non_trainable_variables)
-    return unknown or penalty or stateful
 
 
 def _run_again(node, known):
