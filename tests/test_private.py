@@ -50,6 +50,12 @@ def test_what_made_a_tensor_and_what_takes_it(model):
     assert private.source_of(np.ones(3)) is None
 
 
+def test_a_copy_has_a_name_of_its_own(model):
+    copied = private.numpy.Copy(name="own")(model.outputs[0])
+    assert keras.Model(model.inputs, copied).output_names == ["own"]
+    assert private.to_snake_case("InputLayer") == "input_layer"
+
+
 def test_masks():
     tokens = keras.ops.convert_to_tensor([[1, 0]])
     assert private.mask_of(tokens) is None

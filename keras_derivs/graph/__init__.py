@@ -1,5 +1,6 @@
 """What is differentiated: the nodes of a Keras graph, the part between two tensors, slices."""
 
+from keras_derivs.graph.naming import free, named, speaking_name
 from keras_derivs.graph.nodes import depends, describe, needs, producer
 from keras_derivs.graph.sub_graph import Coordinates, SubGraph, cut, nodes_of, used_elsewhere
 
@@ -9,8 +10,11 @@ __all__ = [
     "cut",
     "depends",
     "describe",
+    "free",
+    "named",
     "needs",
     "nodes_of",
     "producer",
+    "speaking_name",
     "used_elsewhere",
 ]

@@ -17,6 +17,15 @@ def producer(tensor):
     return None if node is None or node.is_input else node
 
 
+def consumers(tensor):
+    """The nodes that a symbolic tensor goes into."""
+    return [
+        node
+        for node in private.users_of(private.source_of(tensor).operation)
+        if any(given is tensor for given in node.input_tensors)
+    ]
+
+
 def depends(y, x, blocked=()):
     """Whether `y` is computed from `x` on a path that avoids the `blocked` tensors."""
     seen, waiting = {id(tensor) for tensor in blocked}, [y]

@@ -17,6 +17,7 @@ from keras.src.legacy.saving import legacy_h5_format
 from keras.src.models.functional import Functional
 from keras.src.models.sequential import Sequential
 from keras.src.ops import core, image, linalg, math, nn, numpy
+from keras.src.utils.naming import to_snake_case
 
 
 def layers_of(model, include_self=True):

@@ -4,7 +4,9 @@ import math
 import numbers
 from collections import Counter
 
-from keras_derivs import limits
+import keras
+
+from keras_derivs import graph, limits
 from keras_derivs.layers.base import DerivativeLayer, register
 
 
@@ -18,7 +20,9 @@ class Partials(DerivativeLayer):
         model: A `keras.Model` or layer.
         terms: A list of tuples of input features, counted from 0 over one flattened sample of
             the inputs: `[(), (0,), (1,), (1, 1)]` for u, u_t, u_x, u_xx of a model of (t, x).
-            `()` is the value itself.
+            `()` is the value itself. Or a dict of those by name, such as
+            `{"u_t": (0,), "u_xx": (1, 1)}`: the first outputs of a model that are made so have
+            these names.
         wrt: Name or position of the input that `terms` counts, or a list of those, counted one
             after the other. Every input by default.
         output: Name or position of the output, for a model with several.
@@ -28,7 +32,7 @@ class Partials(DerivativeLayer):
         That of the model.
 
     Output shape:
-        A list with one tensor of the output's own shape for each term.
+        A list, or a dict by name, with one tensor of the output's own shape for each term.
 
     Raises:
         ValueError: No terms, or a feature that does not exist.
@@ -47,8 +51,20 @@ class Partials(DerivativeLayer):
 
     def __init__(self, model, terms, wrt=None, output=None, **kwargs):
         super().__init__(model, wrt, output, **kwargs)
-        self.chosen_terms = _check_terms(terms)
+        self.names = list(check_names(terms)) if isinstance(terms, dict) else None
+        self.chosen_terms = _check_terms(list(terms.values()) if self.names is not None else terms)
+        self.unnamed = self.names is not None  # until it stands in a graph
         self.check()
+
+    def __call__(self, *args, **kwargs):
+        results = super().__call__(*args, **kwargs)
+        found = results[1] if self.return_value else results
+        symbolic = any(map(keras.backend.is_keras_tensor, keras.tree.flatten(found)))
+        if not (self.unnamed and symbolic):
+            return results
+        self.unnamed = False
+        found = named(found)
+        return (results[0], found) if self.return_value else found
 
     def terms(self, coordinates, wrt):
         sizes = [_num_entries(at) for at in coordinates]
@@ -72,10 +88,35 @@ class Partials(DerivativeLayer):
         return [rows for _ in self.chosen_terms]
 
     def pack(self, results, structure):
-        return list(results)
+        return dict(zip(self.names, results)) if self.names is not None else list(results)
 
     def get_config(self):
-        return {**super().get_config(), "terms": [list(term) for term in self.chosen_terms]}
+        terms = [list(term) for term in self.chosen_terms]
+        terms = dict(zip(self.names, terms)) if self.names is not None else terms
+        return {**super().get_config(), "terms": terms}
+
+    @classmethod
+    def from_config(cls, config):
+        layer = super().from_config(config)
+        layer.unnamed = False  # the graph that it comes from names its results
+        return layer
+
+
+def named(results):
+    """Symbolic results by name, as outputs of a model that have these names."""
+    return {name: graph.named(result, graph.free(name, result)) for name, result in results.items()}
+
+
+def check_names(terms):
+    """Raise unless all keys of a dict of terms can be names of operations in Keras."""
+    limits.check(len(terms), limits.MAX_TERMS, "terms=", "derivatives")
+    for name in terms:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise TypeError(
+                f"`terms=` needs names without a slash for the keys of a dict. Received: "
+                f"{limits.shown(name)}. Write {{'u_t': …, 'u_xx': …}}."
+            )
+    return terms
 
 
 def _num_entries(at):
@@ -90,7 +131,7 @@ def _num_entries(at):
 def _check_terms(terms):
     if not isinstance(terms, (list, tuple)) or not terms:
         raise ValueError(
-            f"`terms=` needs a list of tuples, one for each derivative. Received: "
+            f"`terms=` needs a list of tuples, one for each derivative, or a dict. Received: "
             f"{limits.shown(terms)}. Write [(), (0,), (1, 1)] for the value, the slope by x0 and "
             f"the curvature by x1."
         )

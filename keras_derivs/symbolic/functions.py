@@ -3,15 +3,17 @@
 import keras
 
 from keras_derivs import graph
+from keras_derivs.graph import private
 from keras_derivs.layers import arguments
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian, as_lists
-from keras_derivs.layers.partials import Partials
+from keras_derivs.layers.partials import Partials, check_names, named
 from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.symbolic.between import Between, check_symbolic, snake_case
+from keras_derivs.symbolic.plain import is_plain
 
 
 def gradient(y, x, component=None, **options):
@@ -101,17 +103,47 @@ def partials(y, *terms, **options):
     Args:
         y: A symbolic tensor.
         *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
-            itself. A coordinate is a symbolic tensor with one number per sample.
+            itself. A coordinate is a symbolic tensor with one number per sample. Or one dict of
+            those by name, `{"u_t": (t,), "u_xx": (x, x)}`.
         **options: `strategy`, `chunk_size`, `training` and `name`, as for `Partials`.
 
     Returns:
-        A list with one symbolic tensor for each term.
+        A list with one symbolic tensor for each term; for a dict of terms a dict, and outputs of
+        a model that are made so have these names. Without names of their own, derivatives of a
+        tensor `u` by inputs `t`, `x`, called so by `name=`, are `u_t`, `u_xx`.
 
     Raises:
         ValueError: `y` does not depend on a coordinate, or a coordinate is not scalar.
         TypeError: A term is not a tuple of symbolic tensors.
     """
+    if len(terms) == 1 and isinstance(terms[0], dict):
+        return _named_partials(y, check_names(terms[0]), options)
     _check_terms(terms)
+    names = [graph.speaking_name(y, term) if term else None for term in terms]
+    if len(terms) == 1 and names[0] and "name" not in options:
+        options["name"], names = graph.free(names[0], y, sideways=True), [None]
+    return [
+        graph.named(tensor, graph.free(name, tensor, sideways=True)) if name else tensor
+        for tensor, name in zip(_partials(y, terms, options), names)
+    ]
+
+
+def _named_partials(y, terms, options):
+    _check_terms(terms.values())
+    results = dict(zip(terms, _partials(y, list(terms.values()), options)))
+    own = {name: y for name in terms if not terms[name] and _is_itself(y, name, results[name])}
+    others = named({name: results[name] for name in terms if name not in own})
+    return {name: own.get(name, others.get(name)) for name in terms}
+
+
+def _is_itself(y, name, value):
+    """Whether the name is that of `y` already, and its value by `Partials` never another one."""
+    if private.source_of(y).operation.name != name:
+        return False
+    return value is y or is_plain(y, private.source_of(value).operation.derivative.model)
+
+
+def _partials(y, terms, options):
     coordinates = list({id(x): x for term in terms for x in term}.values())
     if not coordinates:
         return [y for _ in terms]

@@ -5,6 +5,9 @@ import keras
 from keras_derivs import graph
 from keras_derivs.graph import private
 
+# Their `call` takes the mode for float8 alone, of which no derivative is taken.
+SAME_IN_TRAINING = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Embedding)
+
 
 def is_plain(y, sub_graph):
     """Whether a derivative's value of `y` may replace it: as in training, and without a mask."""
@@ -20,5 +23,5 @@ def _trains_otherwise(layer):
     unknown = not type(layer).__module__.startswith("keras.")
     penalty = isinstance(layer, keras.layers.ActivityRegularization)
     penalty = penalty or getattr(layer, "activity_regularizer", None) is not None
-    stateful = private.may_train_otherwise(layer) or bool(layer.non_trainable_variables)
-    return unknown or penalty or stateful
+    mode = private.may_train_otherwise(layer) and not isinstance(layer, SAME_IN_TRAINING)
+    return unknown or penalty or mode or bool(layer.non_trainable_variables)
