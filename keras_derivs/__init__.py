@@ -1,6 +1,6 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
-from keras_derivs import taylor
+from keras_derivs import plotting, taylor
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
@@ -53,6 +53,7 @@ __all__ = [
     "jvp",
     "laplacian",
     "partials",
+    "plotting",
     "sub_jacobian",
     "taylor",
     "taylor_rule",
