@@ -10,7 +10,7 @@ export KERAS_BACKEND := $(BACKEND)
 
 comma := ,
 
-.PHONY: help demo test test-slow test-long test-zoo test-all zoo operations lint benchmarks clean
+.PHONY: help demo test test-slow test-long test-zoo test-all zoo operations lint docs benchmarks clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
@@ -22,6 +22,7 @@ help:
 	@echo "make operations  check every operation of Keras; write docs/operations.md and the table of"
 	@echo "                 verified operations (some ten minutes)"
 	@echo "make lint        check style and format"
+	@echo "make docs        the documentation, to docs/_build/html"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
 	@echo "make clean       remove the environment and what the demo wrote"
@@ -52,6 +53,10 @@ operations: $(VENV)/test.stamp
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 benchmarks: $(VENV)/benchmarks.stamp
 	$(BIN)/python benchmarks/measure.py

@@ -1,4 +1,4 @@
-"""Every example in a docstring and in the README runs."""
+"""Every example in a docstring, in the README and in the pages of `docs` runs."""
 
 import doctest
 import importlib
@@ -18,7 +18,14 @@ MODULES = [
     if not module.name.endswith("__main__")
     and not any(part.startswith(OTHERS) for part in module.name.split("."))
 ]
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("start", "coming-from")]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+
+
+def examples(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -32,7 +39,19 @@ def test_public_names_are_documented():
         assert getattr(keras_derivs, name).__doc__, name
 
 
-@pytest.mark.parametrize("number", range(README.read_text().count("```python")))
+@pytest.mark.parametrize("number", range(len(examples(README))))
 def test_readme(number, capsys):
-    code = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[number]
-    exec(compile(code, "README", "exec"), {})
+    exec(compile(examples(README)[number], "README", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "page",
+    PAGES + [pytest.param(page, marks=pytest.mark.slow) for page in GUIDES],
+    ids=lambda page: page.stem,
+)
+def test_pages(page, capsys):
+    """The examples of a page follow on each other."""
+    names = {"__name__": page.stem}
+    assert examples(page)
+    for code in examples(page):
+        exec(compile(code, page.name, "exec"), names)

@@ -220,7 +220,7 @@ def call_layer(layer, args, kwargs):
 
 
 def call(function, *args, **kwargs):
-    """A function written in `keras.ops`, of `Polynomial`s and tensors."""
+    """What a function written in `keras.ops` returns for polynomials and tensors."""
     try:
         return _called(function, args, kwargs)
     except UnsupportedOperation:
