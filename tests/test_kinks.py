@@ -10,6 +10,7 @@ from keras import layers, ops
 import keras_derivs as kd
 
 INF = float("inf")
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*No second derivative")
 
 
 def pair(x):

@@ -19,7 +19,12 @@ def unverified(model, steps, order, choice):
     if backend.VERIFIED is None or choice.strategy not in TAPE:
         return ()
     least = min(order, COMPARED)
-    told = {*backend.STOPPED, *backend.FLAT, *backend.LOST}  # of these other notes tell
+    told = {
+        *backend.STOPPED,
+        *backend.FLAT,
+        *backend.LOST,
+        *backend.AT_ZERO,
+    }  # of these other notes tell
     types = {step.type for step in steps if backend.VERIFIED.get(step.type, 0) < least} - told
     where = places(model, [step for step in steps if not step.own], types)
     return (UNVERIFIED.format(places=where),) if where else ()

@@ -79,8 +79,8 @@ def examine(specified, order, coupled):
 
 def stopped_inside(specified, known):
     """The steps that count from the second order on."""
-    custom = any(step.on_the_way and step.type == "CustomGradient" for step in known.steps)
-    if not custom or known.num_rows is None:
+    asked = any(step.on_the_way and step.type in backend.INSIDE for step in known.steps)
+    if not asked or known.num_rows is None:
         return []
     with backend.held(), _awake(specified.model):
         return _Graphs(specified, 2).inside(known.num_rows) or []

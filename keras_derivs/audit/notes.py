@@ -13,12 +13,19 @@ FLAT = (
 )
 REPEATED = (
     "Decompositions: {places}. This derivative exists only where the singular or eigenvalues of a "
-    "matrix differ; it is NaN where they are equal. Use a function of the matrix itself, such as "
-    "its trace or norm, if they may be."
+    "matrix differ; it is NaN where they are equal, and where a matrix that is not square has a "
+    "singular value of 0. Use a function of the matrix itself, such as its trace or norm, if that "
+    "may be."
 )
 KINKED = (
     "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
     "activation such as 'tanh', 'silu' or 'softplus' if it should count."
+)
+AT_ZERO = (
+    "No second derivative there: {places}. At zero 0 is returned for it, and for the part of a "
+    "function of it, even where that function has a second derivative. Powers such as "
+    "`norm(x)**2` are exact; write other functions in terms of the square, `ops.sum(x * x)`, if "
+    "zeros occur."
 )
 
 
@@ -26,7 +33,11 @@ def notes(model, steps, order):
     """Sentences on what derivatives up to `order` lack, or have zeros for."""
     kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT, REPEATED: backend.VECTORS}
     if order > 1:
-        kinds |= {KINKED: backend.KINKED, REPEATED: backend.VECTORS | backend.VALUES}
+        kinds |= {
+            KINKED: backend.KINKED,
+            AT_ZERO: backend.AT_ZERO,
+            REPEATED: backend.VECTORS | backend.VALUES,
+        }
     found = {text: places(model, steps, types) for text, types in kinds.items()}
     return [text.format(places=where) for text, where in found.items() if where]
 

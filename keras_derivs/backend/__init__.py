@@ -20,6 +20,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `traced(run, inputs, wrt, order)`: the operations of `run(inputs)`, those that count from the
   second order on alone (`None`: not asked for), and how many bytes all of them return; `None` if
   it cannot be traced.
+- `INSIDE`: the types of operations whose gradients may hold what counts from the second order on.
 - `loops(steps, order)` and `not_compiled(steps)`: the types of what a compiler cannot differentiate
   as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
@@ -36,10 +37,10 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS",
-    "VERIFIED", "after", "compiled", "compiling", "double", "drawn", "held", "loops",
-    "not_compiled", "precise", "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp",
-    "weights_scope",
+    "AT_ZERO", "FLAT", "INSIDE", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
+    "VALUES", "VECTORS", "VERIFIED", "after", "compiled", "compiling", "double", "drawn", "held",
+    "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting", "traced",
+    "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

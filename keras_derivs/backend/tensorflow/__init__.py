@@ -15,7 +15,9 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     weights_scope,
 )
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
+    AT_ZERO,
     FLAT,
+    INSIDE,
     KINKED,
     LOST,
     STOPPED,

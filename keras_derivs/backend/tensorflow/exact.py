@@ -15,7 +15,7 @@ from keras_derivs.backend.tensorflow import (
     gradients_elementwise,
     gradients_images,
     gradients_matrices,
-    unselected,
+    quotients,
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
@@ -41,4 +41,4 @@ def scope():
 
 install()
 functions.install()
-unselected.install()
+quotients.install()

@@ -6,10 +6,11 @@ absolute values for example, have kinks where the function has none, or the othe
 
 import math
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
-from keras_derivs.backend.tensorflow import projection, special
+from keras_derivs.backend.tensorflow import projection, quotients, special
 from keras_derivs.backend.tensorflow.override import plain, switched
 from keras_derivs.graph.private import activations, of_backend
 
@@ -55,14 +56,41 @@ def _hypot(x1, x2):
     largest = tf.maximum(tf.abs(x1), tf.abs(x2))
     usable = (largest > 0) & tf.math.is_finite(largest)
     scale = held(tf.where(usable, largest, tf.ones_like(largest)))
-    return scale * root(tf.square(x1 / scale) + tf.square(x2 / scale))
+    squares = tf.square(x1 / scale) + tf.square(x2 / scale)
+    return scale * (tf.sqrt(squares) if _never_zero(x1) or _never_zero(x2) else root(squares))
+
+
+def _never_zero(x):
+    values = tf.get_static_value(x)
+    return values is not None and np.all(values)
 
 
 def root(x, exponent=0.5):
-    """A power below 1 whose derivative at 0 is taken for 0, as that of a norm is."""
+    """A power below 1 whose derivative at 0 is taken for 0, as that of a norm is.
+
+    In a power of the root it is that of the power.
+    """
+
+    @tf.custom_gradient
+    def found(x):
+        y = tf.sqrt(x) if exponent == 0.5 else tf.pow(x, tf.cast(exponent, x.dtype))
+
+        def gradient_of(gradient):
+            by_x = quotients.of_root(gradient, exponent)
+            if by_x is not None:
+                return by_x
+            quotients.missed("norm", x)
+            return gradient * _slope_of_root(x, exponent)
+
+        return y, gradient_of
+
+    return found(x)
+
+
+def _slope_of_root(x, exponent):
     zero = tf.equal(x, 0)
-    found = tf.pow(tf.where(zero, tf.ones_like(x), x), tf.cast(exponent, x.dtype))
-    return tf.where(zero, tf.zeros_like(x), found)
+    slope = tf.pow(tf.where(zero, tf.ones_like(x), x), tf.cast(exponent - 1, x.dtype))
+    return tf.math.conj(tf.where(zero, tf.zeros_like(x), exponent * slope))
 
 
 def _sinc(x):

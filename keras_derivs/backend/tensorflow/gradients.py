@@ -10,7 +10,7 @@ import functools
 import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
-from keras_derivs.backend.tensorflow import unselected
+from keras_derivs.backend.tensorflow import quotients, unselected
 from keras_derivs.backend.tensorflow.override import plain, switched
 from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the rules)
     is_needed,
@@ -39,7 +39,8 @@ def install():
         own = plain(entry["type"])
         if own is not None:
             call = functools.partial(_call, GRADIENTS[name], own) if name in GRADIENTS else own
-            call = functools.partial(_complete, unselected.following(name, call))
+            call = quotients.following(name, unselected.following(name, call))
+            call = functools.partial(_complete, call)
             entry["type"] = switched(own, call)
 
 

@@ -1,8 +1,10 @@
 """Gradients of element-wise operations: at zeros and ties, and of large numbers."""
 
+import functools
+
 import tensorflow as tf
 
-from keras_derivs.backend.tensorflow import special
+from keras_derivs.backend.tensorflow import quotients, special
 from keras_derivs.backend.tensorflow.gradients import gradient_of, is_needed, unbroadcast
 
 MAX_EXPONENT = 64
@@ -17,11 +19,24 @@ def _pow(op, gradient, plain):
     if exponent == 0:
         return tf.zeros_like(x), None
     if exponent is not None:
-        slope = tf.cast(exponent, x.dtype) * _product(x, exponent - 1)
-        return gradient * tf.math.conj(slope), None
+        return _of_whole_power(x, exponent, gradient), None
+    root = None if is_needed(op, 1) else quotients.of_root(gradient, y)
+    if root is not None:
+        return root, None
     slope = _multiple(tf.pow(x, y - 1), y)
     by_x = unbroadcast(gradient * tf.math.conj(slope), x)
     return by_x, plain(gradient)[1] if is_needed(op, 1) else None
+
+
+def _of_whole_power(x, exponent, gradient):
+    """n x^(n - 1) times the gradient, which is a multiple of x, x^2, ..."""
+
+    def divided(power):
+        slope = tf.cast(exponent, x.dtype) * _product(x, exponent - 1 - power)
+        return gradient * tf.math.conj(slope)
+
+    parts = [functools.partial(divided, power) for power in range(1, exponent)]
+    return quotients.attach(divided(0), parts)
 
 
 def _multiple(x, y):
@@ -51,10 +66,38 @@ def _softsign(op, gradient, plain):
     return gradient * tf.square(1 / (1 + tf.abs(op.inputs[0])))
 
 
+@gradient_of("Square")
+def _square(op, gradient, plain):
+    return quotients.attach(plain(gradient), [lambda: 2 * gradient])
+
+
 @gradient_of("Sqrt")
 def _sqrt(op, gradient, plain):
     """No number at 0 where the gradient is 0: TensorFlow has 0, but sqrt(x)^2 is x."""
+    quotient = quotients.quotient(gradient)
+    if quotient is not None:
+        return quotient / 2
     return gradient / (2 * tf.math.conj(op.outputs[0]))
+
+
+@gradient_of("Abs")
+def _abs(op, gradient, plain):
+    quotient = quotients.quotient(gradient)
+    if quotient is not None:
+        return quotient * op.inputs[0]
+    quotients.missed("Abs", op.inputs[0])
+    return plain(gradient)
+
+
+@gradient_of("ComplexAbs")
+def _complex_abs(op, gradient, plain):
+    """Part by part: a quotient of complex numbers divides by a square, which may be 0."""
+    z, size, quotient = op.inputs[0], op.outputs[0], quotients.quotient(gradient)
+    parts = tf.math.real(z), tf.math.imag(z)
+    if quotient is not None:
+        return tf.complex(*[quotient * part for part in parts])
+    quotients.missed("ComplexAbs", z)
+    return tf.complex(*[gradient * tf.math.divide_no_nan(part, size) for part in parts])
 
 
 @gradient_of("Softplus")

@@ -32,25 +32,59 @@ def _cofactors(x, size):
 @gradient_of("Svd")
 def _svd(op, by_values, by_left, by_right, plain):
     values, *_ = op.outputs
-    return _unless_repeated(values, [by_left, by_right], plain(by_values, by_left, by_right))
+    square = op.inputs[0].shape[-1] == op.inputs[0].shape[-2]
+    repeated = _repeated(values if square else tf.pad(values, _one_more(values)))
+    found = plain(by_values, by_left, by_right)
+    return _unless_repeated(repeated, [by_left, by_right], found, values)
+
+
+def _one_more(values):
+    """A matrix that is not square has a singular value of 0 beside those that are listed."""
+    return [*[[0, 0]] * (values.shape.rank - 1), [0, 1]]
 
 
 @gradient_of("SelfAdjointEigV2", "Eig")
 def _eigenvalues(op, by_values, by_vectors, plain):
     values, *_ = op.outputs
-    return _unless_repeated(values, [by_vectors], plain(by_values, by_vectors))
+    found = plain(by_values, by_vectors)
+    return _unless_repeated(_repeated(values), [by_vectors], found, values)
 
 
-def _unless_repeated(values, by_vectors, found):
-    """No number where vectors of equal values are asked for, of which TensorFlow drops a part."""
+def _repeated(values):
+    """Whether two values of a matrix are equal, up to rounding."""
     size = tf.abs(values)
     apart = tf.abs(values[..., None, :] - values[..., None])
     apart = tf.linalg.set_diag(apart, tf.fill(tf.shape(size), size.dtype.max))
     allowed = SAME * np.finfo(size.dtype.as_numpy_dtype).eps * tf.reduce_max(size, -1)
-    repeated = tf.reduce_min(apart, [-2, -1]) <= allowed
+    return tf.reduce_min(apart, [-2, -1]) <= allowed
+
+
+def _unless_repeated(repeated, by_vectors, found, values):
+    """No number where vectors of equal values are asked for, of which TensorFlow drops a part.
+
+    The gradient of the values is made of these vectors: it is a number, its own is none.
+    """
     asked = tf.zeros_like(repeated)
     for gradient in by_vectors:
         if gradient is not None and gradient.shape.rank == values.shape.rank + 1:
             asked |= tf.reduce_any(tf.not_equal(gradient, 0), [-2, -1])
-    nothing = tf.cast(np.nan, found.dtype)
-    return tf.where((repeated & asked)[..., None, None], nothing, found)
+    return _differentiable_unless(repeated, _none_where(repeated & asked, found))
+
+
+def _none_where(condition, x):
+    """A product, so that it has no derivative there either."""
+    factor = tf.where(condition, np.nan, 1.0)
+    return x * tf.cast(factor[..., None, None], x.dtype)
+
+
+def _differentiable_unless(repeated, x):
+    @tf.custom_gradient
+    def once(x):
+        def gradient_of(gradient):
+            return _none_where(
+                repeated & tf.reduce_any(tf.not_equal(gradient, 0), [-2, -1]), gradient
+            )
+
+        return x, gradient_of
+
+    return once(x)

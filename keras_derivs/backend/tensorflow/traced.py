@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.tensorflow import comparisons, exact, functions, gradients
+from keras_derivs.backend.tensorflow import comparisons, exact, functions, gradients, quotients
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
@@ -25,6 +25,8 @@ FLAT = {
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
+AT_ZERO = quotients.MISSED  # they have none at zero
+INSIDE = {"CustomGradient", *quotients.ROOTS}  # whose gradients are looked at, too
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {
     "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
@@ -46,24 +48,28 @@ def traced(run, inputs, wrt, order):
         with tf.GradientTape() as tape:
             tape.watch(chosen)
             y = run(list(xs))
-        if order == 1 or not _has_custom_gradient():
+        if order == 1 or not _has_gradients_to_look_at():
             return (y,)
-        with exact.gradients():
-            return y, *tape.gradient(y, chosen, unconnected_gradients="zero")
+        with exact.gradients(), quotients.recording() as missed:
+            slopes = tape.gradient(y, chosen, unconnected_gradients="zero")
+        at_zero.extend(missed)
+        return y, *slopes
 
+    at_zero = []
     signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(inputs)]
     try:
         concrete = tf.function(function, autograph=False).get_concrete_function(*signature)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
     steps = _on_the_way(concrete, wrt, concrete.outputs[:1])
-    inside = None if order == 1 else _inside_custom(concrete, wrt, steps)
+    inside = None if order == 1 else [*_inside_custom(concrete, wrt, steps), *at_zero]
     return steps, inside, _num_bytes(concrete)
 
 
-def _has_custom_gradient():
-    operations = tf.compat.v1.get_default_graph().get_operations()
-    return any(CUSTOM in operation.node_def.attr for operation in operations)
+def _has_gradients_to_look_at():
+    graph = tf.compat.v1.get_default_graph().as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return any(_type(node) in INSIDE for node in nodes)
 
 
 def _inside_custom(concrete, wrt, steps):

@@ -12,7 +12,7 @@ import functools
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops
 
-from keras_derivs.backend.tensorflow.override import plain, switched
+from keras_derivs.backend.tensorflow.override import plain
 
 MARK = "_keras_derivs_unselected"  # attribute: a function that returns where a gradient is so
 HARMLESS = 0.5  # in the domain of every function below
@@ -53,12 +53,8 @@ def following(name, call):
     return functools.partial(_harmless, call) if name in NONLINEAR else call
 
 
-def install():
-    """Let sums of gradients follow the marks of what they add."""
-    gen_math_ops.add_n = switched(gen_math_ops.add_n, _add_n)
-
-
-def _add_n(inputs, name=None):
+def add_n(inputs, name=None):
+    """A sum of gradients, which follows the marks of what it adds."""
     total, marks = plain(gen_math_ops.add_n)(inputs, name), [marked(x) for x in inputs]
     if all(marks):
         mark(total, lambda: functools.reduce(tf.logical_and, [where() for where in marks]))

@@ -8,6 +8,7 @@ A coefficient that is the same for every sample may have a batch axis of length 
 all coefficients have the shape of the value.
 """
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -101,6 +102,7 @@ class Polynomial:
     """A table of coefficients over a space of monomials."""
 
     __array_priority__ = 100  # so that `array * polynomial` comes here
+    squared = None  # of a root, see `root_of`: a function that returns its square
 
     def __init__(self, space, table):
         self.space, self.lazy = space, table
@@ -202,7 +204,26 @@ def convolve(a, b, pairs):
 
 
 def square(a):
+    if a.squared is not None:
+        return a.squared().with_value(a.value * a.value)
     return a.like({term: convolve_square(a, term) for term in a.space.monomials})
+
+
+def root_of(root, squared):
+    """A root whose square `squared()` has derivatives at zero, too, where the root has none."""
+    root.squared = functools.cache(squared)
+    return root
+
+
+def handed_on(result, function, *arguments):
+    """The result of a function that maps squares to squares, a root if an argument is one."""
+    if any(getattr(x, "squared", None) is not None for x in arguments):
+        return root_of(result, lambda: function(*[_square_of(x) for x in arguments]))
+    return result
+
+
+def _square_of(x):
+    return square(x) if isinstance(x, Polynomial) else x * x
 
 
 def convolve_square(a, term):

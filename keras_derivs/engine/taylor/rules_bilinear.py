@@ -1,12 +1,13 @@
 """Rules of products: every pair of coefficients whose monomials multiply to a carried one."""
 
+import functools
 import string
 
 import keras
 from keras import ops
 
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, multiply, total
+from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, handed_on, multiply, total
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.shapes import deepen, fit, is_plain, map_linear, spread
 from keras_derivs.graph.private import numpy as knp
@@ -67,14 +68,16 @@ def _sum(value, *parts):
 def product(operation, a, b):
     if a is b:
         return a * a
-    return bilinear(operation.call, *align(a, b))
+    result = bilinear(operation.call, *align(a, b))
+    return handed_on(result, functools.partial(product, operation), a, b)
 
 
 @taylor_rule(knp.Divide, knp.TrueDivide)
 def quotient(operation, a, b):
     a, b = align(a, b)
     if is_plain(b):
-        return a.each(lambda c: operation.call(c, b))
+        result = a.each(lambda c: operation.call(c, b))
+        return handed_on(result, functools.partial(quotient, operation), a, b)
     return bilinear(ops.multiply, a, series.compose(series.reciprocal, b))
 
 

@@ -57,7 +57,6 @@ FUNCTIONS = {
     knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
     knp.Log2: lambda z: log(z) * (1 / LOG2),
     knp.Log10: lambda z: log(z) * (1 / LOG10),
-    knp.Square: square,
     knp.Reciprocal: reciprocal,
     knp.Sin: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[0],
     knp.Cos: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[1],
@@ -85,6 +84,7 @@ FUNCTIONS = {
 
 for _cls, _function in FUNCTIONS.items():
     smooth(_cls)(lambda z, operation, function=_function: function(z))
+taylor_rule(knp.Square)(lambda operation, x: whole_power(x, 2))
 taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
 taylor_rule(knp.Cbrt)(lambda operation, x: cbrt(x))
 
@@ -132,7 +132,9 @@ def power_rule(operation, base, exponent):
     if is_plain(exponent) and _is_number(exponent):
         exponent = float(exponent)
         if exponent == int(exponent) and exponent >= 0:
-            return series.compose(lambda z: series.integer_power(z, int(exponent)), base)
+            return whole_power(base, int(exponent))
+        if exponent == 0.5:
+            return sqrt(base)
         return power(base, exponent, ops.power(base.value, exponent))
     base, exponent = align(base, exponent)
     like = exponent if is_plain(base) else base
@@ -143,6 +145,12 @@ def power_rule(operation, base, exponent):
     if is_plain(exponent):
         return fit(power(fit(base, value).with_value(base.value), exponent, value), value)
     return fit(series.general_power(base, exponent), value)
+
+
+def whole_power(x, exponent):
+    if x.squared is not None:
+        return series.integer_power(x, exponent)
+    return series.compose(lambda z: series.integer_power(z, exponent), x)
 
 
 def _is_number(x):

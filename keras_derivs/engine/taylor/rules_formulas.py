@@ -7,10 +7,10 @@ import string
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine.taylor.polynomial import Polynomial, square
+from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
-from keras_derivs.engine.taylor.rules_bilinear import align
+from keras_derivs.engine.taylor.rules_bilinear import align, plus
 from keras_derivs.engine.taylor.series import compose, reciprocal, sqrt
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
@@ -39,7 +39,12 @@ def hypot(operation, a, b):
     tangent = across * reciprocal(ahead)
     size = ahead * compose(lambda t: sqrt(square(t) + 1), tangent).with_value(ops.ones_like(value))
     kept = size.each(lambda c: ops.where(value > 0, c, ops.zeros_like(c)))
-    return kept.with_value(value)
+    return root_of(kept.with_value(value), lambda: _sum_of_squares(a, b))
+
+
+def _sum_of_squares(a, b):
+    squares = [x * x for x in align(a, b)]
+    return plus(*squares)
 
 
 def _turned(a, b):

@@ -5,12 +5,21 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.polynomial import Polynomial, handed_on
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.shapes import map_linear
 from keras_derivs.graph.private import core, image, nn
 from keras_derivs.graph.private import math as kmath
 from keras_derivs.graph.private import numpy as knp
+
+
+# entries of one tensor, copied or moved
+COPIES = {
+    knp.BroadcastTo, knp.Copy, knp.ExpandDims, knp.Flip, knp.GetItem, knp.Moveaxis, knp.Ravel,
+    knp.Repeat, knp.Reshape, knp.Roll, core.Slice, knp.Squeeze, knp.Swapaxes, knp.Take,
+    knp.TakeAlongAxis, knp.Tile, knp.Transpose, layers.Flatten, layers.Permute, layers.RepeatVector,
+    layers.Reshape,
+}  # fmt: skip
 
 
 def linear(classes, keeps_batch):
@@ -21,7 +30,10 @@ def linear(classes, keeps_batch):
 
     def rule(operation, x, *args, **kwargs):
         require_plain(operation, args, kwargs)
-        return apply_linear(operation, x, args, kwargs, keeps_batch(operation, x, *args))
+        result = apply_linear(operation, x, args, kwargs, keeps_batch(operation, x, *args))
+        if type(operation) in COPIES and isinstance(result, Polynomial):
+            return handed_on(result, lambda squared: rule(operation, squared, *args, **kwargs), x)
+        return result
 
     taylor_rule(*classes)(rule)
 

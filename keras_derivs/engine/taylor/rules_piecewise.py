@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, square
+from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.shapes import fit
@@ -47,8 +47,6 @@ def pick(condition, a, b, like):
 
 
 SLOPES = {
-    knp.Absolute: lambda operation, x: ops.sign(x),
-    knp.Fabs: lambda operation, x: ops.sign(x),
     nn.Relu: lambda operation, x: x > 0,
     nn.Relu6: lambda operation, x: _inside(x, 0, 6),
     nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, _single(operation.negative_slope), x),
@@ -63,6 +61,15 @@ SLOPES = {
 }
 for _cls, _slope in SLOPES.items():
     piecewise_linear(_cls)(_slope)
+
+
+@taylor_rule(knp.Absolute, knp.Fabs)
+def absolute(operation, x):
+    """sign(x) x, whose square is that of x."""
+    sign = ops.sign(x.value)
+    return root_of(
+        x.each(lambda c: c * sign).with_value(operation.call(x.value)), lambda: square(x)
+    )
 
 
 @piecewise_linear(activations.ReLU)

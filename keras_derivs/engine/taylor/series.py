@@ -16,6 +16,7 @@ from keras_derivs.engine.taylor.polynomial import (
     Space,
     convolve_square,
     multiply,
+    root_of,
     scaled,
     square,
     total,
@@ -213,7 +214,8 @@ def log(z):
 
 def sqrt(z):
     """Its slopes are infinite at zero, unless z does not move."""
-    return expand(z, [ops.sqrt(z.value), *_root_coefficients(z, 0.5)], guarded)
+    root = expand(z, [ops.sqrt(z.value), *_root_coefficients(z, 0.5)], guarded)
+    return root_of(root, lambda: z)
 
 
 def rsqrt(z):
@@ -234,7 +236,7 @@ def norm(z):
     positive = z.value > 0
     root = sqrt(z.with_value(ops.where(positive, z.value, ops.ones_like(z.value))))
     kept = root.each(lambda c: ops.where(positive, c, ops.zeros_like(c)))
-    return kept.with_value(ops.sqrt(z.value))
+    return root_of(kept.with_value(ops.sqrt(z.value)), lambda: z)
 
 
 def cbrt(z):

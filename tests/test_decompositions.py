@@ -1,0 +1,55 @@
+"""Functions of singular values where these are equal or zero: a number that is right, or none."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf  # noqa: F401 (its own gradients are tested)
+from keras import layers, ops
+from truth import EXACT, close
+
+import keras_derivs as kd
+
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*Decompositions")
+
+
+def values(a):
+    return ops.svd(a, compute_uv=False)
+
+
+def beside_vectors(a):
+    return ops.svd(a)[1]
+
+
+def recomposed(a):
+    left, singular, right = ops.svd(a, full_matrices=False)
+    return ops.reshape(ops.matmul(left * singular[:, None], right), (-1, a.shape[1] * a.shape[2]))
+
+
+# each sums up to the sum of the squares of the entries, of the Hessian 2 I
+FUNCTIONS = [values, beside_vectors, recomposed]
+NONE = {
+    "zero": np.zeros((2, 2)),
+    "equal": np.eye(2),
+    "rank one": np.diag([1.0, 0.0, 0.0]),
+    "wide, zero": np.array([[1.0, 0, 0], [0, 0, 0]]),
+    "row of zeros": np.zeros((1, 2)),
+}
+SOME = {
+    "apart": np.array([[1.0, 2], [3, 5]]),
+    "zero in a square": np.diag([1.0, 0.0]),
+    "high": np.array([[1.0, 0], [0, 2], [0, 0]]),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", [*NONE, *SOME])
+def test_sums_of_squares(name, function, float64):
+    matrix = (NONE | SOME)[name]
+    x = keras.Input((matrix.size,), dtype="float64")
+    matrices = layers.Reshape(matrix.shape)(x)
+    y = layers.Lambda(lambda a: ops.sum(function(a) ** 2, axis=1, keepdims=True))(matrices)
+    hessian = np.asarray(kd.Hessian(keras.Model(x, y))(matrix.reshape(1, -1)))[0]
+    if name in SOME:
+        close(hessian, 2 * np.eye(matrix.size), EXACT["float64"])
+    else:
+        assert np.all(np.isnan(np.diag(hessian)))
