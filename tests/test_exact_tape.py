@@ -184,6 +184,7 @@ def test_the_laplacian_of_a_cross_entropy(float64):
     close(kd.Laplacian(model, strategy="reverse")(x), [[true]], DIFFERENCES[2])
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*No second derivative")
 @pytest.mark.parametrize("mode", MODES[:2])
 def test_powers_of_complex_numbers(mode):
     """|z^2| = a^2 + b^2"""

@@ -14,6 +14,7 @@ from keras_derivs.audit.examination import (
     examine,
     stopped_inside,
 )
+from keras_derivs.audit.second_differences import check_second_differences, may_lack
 from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "postponed",
@@ -39,7 +40,10 @@ def check(target, order, coupled=False):
     if inside is None:
         inside = _once(target, (*key, "inside"), stopped_inside, found)
     check_lost(target.model, inside)
-    return replace(found, steps=found.steps + inside)
+    found = replace(found, steps=found.steps + inside)
+    if may_lack(found.steps):
+        _once(target, (*key, "second"), check_second_differences, found.steps)
+    return found
 
 
 def postponed():

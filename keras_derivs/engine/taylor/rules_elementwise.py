@@ -84,7 +84,6 @@ FUNCTIONS = {
 
 for _cls, _function in FUNCTIONS.items():
     smooth(_cls)(lambda z, operation, function=_function: function(z))
-taylor_rule(knp.Square)(lambda operation, x: whole_power(x, 2))
 taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
 taylor_rule(knp.Cbrt)(lambda operation, x: cbrt(x))
 
@@ -145,6 +144,11 @@ def power_rule(operation, base, exponent):
     if is_plain(exponent):
         return fit(power(fit(base, value).with_value(base.value), exponent, value), value)
     return fit(series.general_power(base, exponent), value)
+
+
+@taylor_rule(knp.Square)
+def square_rule(operation, x):
+    return whole_power(x, 2)
 
 
 def whole_power(x, exponent):

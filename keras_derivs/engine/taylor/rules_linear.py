@@ -12,7 +12,6 @@ from keras_derivs.graph.private import core, image, nn
 from keras_derivs.graph.private import math as kmath
 from keras_derivs.graph.private import numpy as knp
 
-
 # entries of one tensor, copied or moved
 COPIES = {
     knp.BroadcastTo, knp.Copy, knp.ExpandDims, knp.Flip, knp.GetItem, knp.Moveaxis, knp.Ravel,
