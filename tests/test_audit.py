@@ -74,6 +74,15 @@ COUPLED = {
 }
 
 
+FAR = {
+    "eighth row": lambda x: x + ops.roll(x, 8, axis=0),
+    "groups of 16": lambda x: ops.reshape(ops.flip(ops.reshape(x, (-1, 16, 3)), 1), (-1, 3)),
+    "groups of 15": lambda x: ops.reshape(ops.flip(ops.reshape(x, (-1, 15, 3)), 1), (-1, 3)),
+    "rows after the eighth": lambda x: x + ops.sum(x[8:], axis=0, keepdims=True),
+}
+COUPLED |= FAR
+
+
 @pytest.mark.parametrize("name", [*COUPLED, *(f"roll {n}" for n in range(1, 8))])
 def test_coupled_rows_are_found_and_named(name):
     function = COUPLED.get(name)
@@ -83,6 +92,39 @@ def test_coupled_rows_are_found_and_named(name):
     model = keras.Sequential([keras.Input((3,)), layer])
     with pytest.raises(ValueError, match="rows are independent.*'mixer'"):
         kd.Jacobian(model)
+
+
+BEYOND = {
+    "Roll": lambda x: x + ops.roll(x, 64, axis=0),
+    "StridedSlice": lambda x: x + ops.sum(x[100:], axis=0, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_may_couple_larger_batches_is_told(name):
+    layer = Function(BEYOND[name], name="mixer")
+    with pytest.warns(UserWarning, match=f"{name}' in 'mixer'.*along the batch axis") as told:
+        derivative = kd.Jacobian(keras.Sequential([keras.Input((3,)), layer]))
+    assert len(told) == 1 and "along the batch axis" in derivative.explain()
+
+
+SINGLE = {
+    "mean": lambda x: x * ops.mean(x, axis=0, keepdims=True),
+    "one row": lambda x: x - ops.sum(ops.reshape(x, (1, -1)), axis=-1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_model_of_one_row_that_is_called_on_more(name):
+    layer = kd.Jacobian(around(Function(SINGLE[name], name="mixer"), 1))
+    x = points((4, 3), "float32")
+    assert layer(x[:1]).shape == (1, 3, 3)
+    with pytest.raises(ValueError, match="rows are independent.*'mixer'"):
+        layer(x)
+    with pytest.warns(UserWarning, match="right for one row alone.*(independent|one row for each)"):
+        layer(keras.Input((3,)))
+    fine = kd.Jacobian(around(layers.Dense(3, "tanh"), 1))
+    np.testing.assert_allclose(fine(x)[1:2], fine(x[1:2]), rtol=1e-5)
 
 
 def test_a_part_that_is_switched_off_is_awake():

@@ -68,6 +68,13 @@ def two_inputs():
     return keras.Model([x, z], [layers.Dense(1, name="p")(x), layers.Dense(1, name="q")(z)])
 
 
+def ids_beside_numbers(num_floats=1):
+    ids = keras.Input((4,), dtype="int32", name="ids")
+    found = layers.Flatten()(layers.Embedding(5, 3)(ids))
+    numbers = [keras.Input((12,), name=f"x{n}") for n in range(num_floats)]
+    return keras.Model([*numbers, ids], layers.Dense(1)(layers.Add()([*numbers, found])))
+
+
 def empty(num_inputs, num_outputs):
     x = keras.Input((num_inputs,), name="nothing")
     return keras.Model(x, ops.concatenate([x] * num_outputs, axis=1) if num_outputs else x[:, :0])
@@ -98,6 +105,8 @@ ROWS = {
         ValueError, "independent of each other",
     ),
     "integer input": (lambda: kd.Gradient(embedding()), TypeError, "float dtype.*int32.*embedding"),
+    "integer beside one": (lambda: kd.Gradient(ids_beside_numbers()), TypeError, "'ids' of dtype int32.*wrt='x0'"),
+    "integer beside two": (lambda: kd.Hessian(ids_beside_numbers(2)), TypeError, r"'ids'.*wrt=\['x0', 'x1'\]"),
     "string input": (lambda: kd.Gradient(of_input("string")), TypeError, "float dtype.*string"),
     "complex input": (lambda: kd.Gradient(of_input("complex64")), TypeError, "float dtype.*complex64"),
     "sparse input": (lambda: kd.Gradient(of_input(sparse=True)), TypeError, "dense"),

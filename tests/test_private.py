@@ -56,6 +56,15 @@ def test_a_copy_has_a_name_of_its_own(model):
     assert private.to_snake_case("InputLayer") == "input_layer"
 
 
+def test_the_penalties_of_a_call_are_forgotten():
+    dense = keras.layers.Dense(2, activity_regularizer="l2")
+    model = keras.Sequential([keras.Input((3,)), dense])
+    model(np.ones((2, 3)))
+    assert model.losses
+    private.clear_losses(model)
+    assert not model.losses
+
+
 def test_masks():
     tokens = keras.ops.convert_to_tensor([[1, 0]])
     assert private.mask_of(tokens) is None

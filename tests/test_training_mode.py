@@ -238,6 +238,64 @@ def test_none_is_the_mode_of_the_call():
     assert set(np.unique(one)) == {0.0, 2.0} and not np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_none_leaves_the_trace_of_the_call(mode):
+    z = keras.Input(batch_shape=(2, 5, 3))
+    recurrent = layers.LSTM(4, stateful=True, activity_regularizer="l2")
+    net, x = (
+        keras.Model(z, layers.Dense(1)(recurrent(z))),
+        tf.constant(points((2, 5, 3)), "float32"),
+    )
+    layer = kd.Gradient(net, training=None, return_value=True)
+    outer = keras.Model(z, layer(z))
+    values = [net(x) for _ in range(2)]
+    losses = [float(loss) for loss in net.losses]
+    recurrent.reset_state()
+    call = MODES[mode](lambda x: (outer(x), outer.losses))
+    for value in values:
+        (y, _), found = call(x)
+        close(y, value, 10 * EXACT["float32"])
+    np.testing.assert_allclose([float(loss) for loss in found], losses, rtol=1e-5)
+    penalised = normalised()
+    partials = kd.Partials(penalised, [(), (0, 0)], training=None)  # by Taylor, if it were pure
+    w = keras.Input((3,))
+    outer, x = keras.Model(w, partials(w)), points((8, 3), "float32")
+    outer(x)
+    found = sorted(float(loss) for loss in outer.losses)
+    penalised(x)
+    np.testing.assert_allclose(found, sorted(map(float, penalised.losses)), rtol=1e-5)
+
+
+class Watching(keras.Model):
+    """A model that counts its calls in every way there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        self.mean = keras.metrics.Mean()
+
+    def build(self, shape):
+        self.later = self.add_weight(shape=(), initializer="ones", trainable=False)
+        self.dense.build(shape)
+
+    def call(self, x):
+        y = self.dense(x)
+        self.count.assign_add(1.0)
+        self.later.assign_add(1.0)
+        self.mean.update_state(ops.mean(y))
+        self.add_loss(ops.mean(y**2))
+        return y
+
+
+@pytest.mark.parametrize("training, calls", [(False, 0), (None, 1), (True, 1)])
+def test_a_model_that_was_not_built_keeps_nothing_of_the_probe(training, calls):
+    model, x = Watching(), points((4, 3), "float32")
+    kd.Gradient(model, training=training)(x)
+    assert float(model.count.numpy()) == calls and float(model.later.numpy()) == 1 + calls
+    assert [float(v.numpy()) for v in model.mean.variables][1] == calls and model.losses == []
+
+
 def test_sensitivities_by_dropout_have_a_variance():
     z = keras.Input((6,))
     x = points((4, 6), "float32")
@@ -275,6 +333,18 @@ def test_symbolic_statistics_move_once(explicit):
         model(x, training=training)
         for one, other in zip(once, state(net)):
             np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_noise_of_inference_in_separate_passes_is_told():
+    class Noise(layers.Layer):
+        def call(self, x):
+            return x * keras.random.normal(ops.shape(x))
+
+    z = keras.Input((1,))
+    u = Noise()(z)
+    with pytest.warns(UserWarning, match="separate passes.*return_value=True"):
+        kd.gradient(u, z)
+    kd.gradient(u, z, return_value=True)
 
 
 def test_value_of_inference_in_training_is_told_once():

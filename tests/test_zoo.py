@@ -6,7 +6,9 @@ import zoo
 import zoo_cells
 from zoo_cells import LETTERS, MODES, ORDERS, page_lines, strategies
 
-pytestmark = pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|Constant piece by piece)")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:(?s).*(Piecewise linear|Constant piece by piece|along the batch axis)"
+)
 
 
 def diagonal():

@@ -230,7 +230,9 @@ def line(row):
     keras.backend.clear_session()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(?s).*(Piecewise linear|Constant piece by piece)")
+            warnings.filterwarnings(
+                "ignore", "(?s).*(Piecewise linear|Constant piece by piece|along the batch axis)"
+            )
             return Row(row).line()
     except Exception as error:
         return f"{row}: {error}"

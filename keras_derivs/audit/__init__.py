@@ -12,7 +12,6 @@ from keras_derivs.audit.examination import (
     check_lost,
     differs,
     examine,
-    stopped_inside,
 )
 from keras_derivs.audit.second_differences import check_second_differences, may_lack
 from keras_derivs.graph.saving import in_sharing_scope
@@ -24,6 +23,10 @@ OFF = (
     "not audited (`audit=False`): it is not checked that rows are independent, that a gradient "
     "reaches the inputs, or that no part of the derivative is lost"
 )
+NOT_INSIDE = (
+    "'{name}' has a gradient of its own that cannot be traced: whether parts of its second "
+    "derivative are lost is not known"
+)
 
 
 def check(target, order, coupled=False):
@@ -32,17 +35,17 @@ def check(target, order, coupled=False):
     Raises unless rows are independent (or `coupled` allows that they are not), a gradient reaches
     each of the inputs `wrt`, and no part of the derivative is lost. A model is examined once.
     """
-    key = (*_key(target), coupled)
-    found = _once(target, key, examine, order, coupled)
+    found = _once(target, (*_key(target), coupled), examine, order, coupled)
     if order == 1:
         return found
-    inside = found.inside
-    if inside is None:
-        inside = _once(target, (*key, "inside"), stopped_inside, found)
+    if found.inside is None:
+        note = NOT_INSIDE.format(name=target.model.name)
+        found = replace(found, notes=(*found.notes, note))
+    inside = found.inside or ()
     check_lost(target.model, inside)
-    found = replace(found, steps=found.steps + inside)
+    found = replace(found, steps=[*found.steps, *inside])
     if may_lack(found.steps):
-        _once(target, (*key, "second"), check_second_differences, found.steps)
+        _once(target, (*_key(target), coupled, "second"), check_second_differences, found.steps)
     return found
 
 

@@ -1,6 +1,7 @@
 """One model, examined: its traced graph, a run on rows, and a run with most of them changed."""
 
 import contextlib
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,8 @@ import numpy as np
 from keras_derivs import backend
 from keras_derivs.audit import memory, rows
 from keras_derivs.audit.differences import check_differences
-from keras_derivs.audit.notes import notes, places, without_gradient
-from keras_derivs.audit.probe import MAGNITUDES, NUM_ROWS, probe
+from keras_derivs.audit.notes import across, notes, places, without_gradient
+from keras_derivs.audit.probe import MAGNITUDES, probe
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
@@ -22,7 +23,9 @@ MOVED = (
     "so that this derivative, and a value with it, are those of the state after that. Wrap the "
     "model, as in `Gradient(model, training=True, return_value=True)`, for both from one pass"
 )
-FEWER = (2, 3, 4, 16, 1)  # rows, where the model does not run on `NUM_ROWS`
+# Of rows, the first that the model runs on: many where that costs nothing, for rows far apart
+SIZES = (64, 60, 8, 2, 3, 4, 16, 1)
+FEW = (2, 8, 3, 4, 16, 1)
 ANY, POSITIVE, LARGE = MAGNITUDES
 
 
@@ -33,8 +36,8 @@ class Findings:
     steps: list  # see `backend.traced`
     notes: tuple = ()
     random: bool = False
-    inside: list | None = None  # what counts from the second order on, too; `None`: not known
-    num_rows: int | None = None
+    effects: bool = False  # each call moves a state, or counts a penalty
+    inside: list | None = ()  # what counts from the second order on, too; `None`: not known
     large: bool = False  # too large to be run on any number of rows
 
 
@@ -47,6 +50,7 @@ class Trial:
     y: object
     pull: object  # from a cotangent to the gradient for each x
     random: bool
+    effects: bool  # it moved a state, also of seeds, or counted a penalty
     updates: tuple = ()  # of variables, with their values, but not of seeds
 
     @property
@@ -57,11 +61,9 @@ class Trial:
 def examine(specified, order, coupled):
     """The `Findings` on the model of a target that holds specs."""
     with backend.held(), _awake(specified.model):
-        graphs, trial, obstacle = _Graphs(specified, order), None, None
-        for num_rows, magnitude, whole in _attempts(specified):
-            obstacle = graphs.too_large(num_rows) or obstacle
-            if graphs.too_large(num_rows):
-                continue
+        graphs, trial, obstacle = _Graphs(specified), None, None
+        sizes = (n for n in _sizes(specified, SIZES) if not graphs.too_large(n))
+        for num_rows, magnitude, whole in _attempts(sizes):
             made = probe(specified.inputs, specified.wrt, num_rows, magnitude, whole=whole)
             try:
                 trial = _run(specified.given(made.inputs), made)
@@ -77,18 +79,9 @@ def examine(specified, order, coupled):
         return _judge(trial, graphs, order, coupled)
 
 
-def stopped_inside(specified, known):
-    """The steps that count from the second order on."""
-    asked = any(step.on_the_way and step.type in backend.INSIDE for step in known.steps)
-    if not asked or known.num_rows is None:
-        return []
-    with backend.held(), _awake(specified.model):
-        return _Graphs(specified, 2).inside(known.num_rows) or []
-
-
 def differs(specified):
     """Whether the model computes something else in training mode, or changes its state."""
-    for num_rows, magnitude, whole in _attempts(specified, start=2):
+    for num_rows, magnitude, whole in _attempts(_sizes(specified, FEW)):
         made = probe(specified.inputs, (), num_rows, magnitude, whole=whole)
         with contextlib.suppress(Exception), backend.held():
             found = []
@@ -102,57 +95,70 @@ def differs(specified):
 
 
 class _Graphs:
-    """The traced operations of a model, for each number of rows."""
+    """The traced operations of a model, on the first number of rows that it can be traced on."""
 
-    def __init__(self, specified, order):
-        self.specified, self.order, self.known = specified, order, {}
+    def __init__(self, specified):
+        self.specified, self.known = specified, {}
 
     def of(self, num_rows):
-        if num_rows not in self.known:
+        """What is known of the operations; `None` if the model cannot be traced on these rows."""
+        if num_rows not in self.known and self.size is None:
             target, wrt = self.specified, self.specified.wrt
             made = probe(target.inputs, wrt, num_rows, POSITIVE)
             run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
-            self.known[num_rows] = backend.traced(run, made.inputs, wrt, self.order)
-        return self.known[num_rows]
+            self.known[num_rows] = backend.traced(run, made.inputs, wrt)
+        return self.known.get(num_rows if self.size is None else self.size)
+
+    @property
+    def size(self):
+        """The number of rows of the trace."""
+        return next((n for n, graph in self.known.items() if graph is not None), None)
 
     def steps(self, num_rows):
         return [] if self.of(num_rows) is None else self.of(num_rows)[0]
 
     def inside(self, num_rows):
-        """The steps that count from the second order on; `None` where they are not asked for."""
-        return None if self.of(num_rows) is None else self.of(num_rows)[1]
+        """The steps that count from the second order on, or `None`: not known."""
+        return [] if self.of(num_rows) is None else self.of(num_rows)[1]
 
     def too_large(self, num_rows):
         """In words, how much more memory than allowed a run would take; `None` if it fits."""
-        taken = memory.of_specs(self.specified.model, num_rows)
-        if taken <= memory.MOST_BYTES and self.of(num_rows) is not None:
-            taken = self.of(num_rows)[2]
-        if taken > memory.MOST_BYTES:
-            return f"{num_rows} of them would take {memory.words(taken)}"
-        return None
+        model, taken = self.specified.model, memory.of_specs(self.specified.model, num_rows)
+        most = memory.most_bytes(model, num_rows)
+        if taken <= most and self.of(num_rows) is not None:
+            taken = self.of(num_rows)[2] * num_rows / self.size
+        elif taken <= most and num_rows > memory.MOST_ROWS:
+            taken = math.inf  # not known
+        return f"{num_rows} of them would take {memory.words(taken)}" if taken > most else None
 
 
-def _attempts(specified, start=NUM_ROWS):
-    """(rows, magnitude, number in integer inputs), the likeliest first."""
+def _sizes(specified, sizes):
     fixed = {specified.inputs[position].shape[0] for position in specified.wrt} - {None}
-    sizes = list(fixed) or [start, *(n for n in FEWER if n != start)]
-    yield from ((sizes[0], magnitude, 1) for magnitude in MAGNITUDES)
-    yield from ((n, POSITIVE, whole) for n in sizes for whole in (0, 1))
+    return list(fixed) or sizes
+
+
+def _attempts(sizes):
+    """(rows, magnitude, number in integer inputs), the likeliest first."""
+    for k, num_rows in enumerate(sizes):
+        if k == 0:
+            yield from ((num_rows, magnitude, 1) for magnitude in MAGNITUDES)
+        yield from ((num_rows, POSITIVE, whole) for whole in (0, 1))
 
 
 def _run(target, made):
     with stateless.of_first_pass() as seen:
         y, pull = passes.value(target)
     updates = tuple(u for u in seen.updates or () if u[0].name != stateless.SEED)
-    return Trial(target, made, y, pull, seen.random or backend.drawn(), updates)
+    effects = bool(seen.updates or seen.losses)
+    return Trial(target, made, y, pull, seen.random or backend.drawn(), effects, updates)
 
 
 def _not_run(specified, graphs, obstacle):
+    obstacle = graphs.too_large(2) or obstacle
     note = f"not audited: '{specified.model.name}' could not be tried on random rows ({obstacle})"
-    size = next((n for n, graph in graphs.known.items() if graph is not None), None)
-    steps = [] if size is None else graphs.steps(size)
+    steps = [] if graphs.size is None else graphs.steps(graphs.size)
     check_lost(specified.model, steps)
-    return Findings(steps, (note,), num_rows=size, large=bool(graphs.too_large(1)))
+    return Findings(steps, (note,), large=bool(graphs.too_large(1)))
 
 
 def _judge(trial, graphs, order, coupled):
@@ -165,9 +171,11 @@ def _judge(trial, graphs, order, coupled):
         _check_rows(trial, mixed, unchecked)
     steps = graphs.steps(num_rows)
     check_lost(model, steps)
-    slopes = _slopes(trial, steps + (graphs.inside(num_rows) or []), order)
+    inside = graphs.inside(num_rows)
+    slopes = _slopes(trial, [*steps, *(inside or ())], order)
     if not coupled:
         _check_slopes(trial, slopes)
+        unchecked += across(model, steps, num_rows)
     if graphs.of(num_rows) is None:
         check_differences(trial, mixed, slopes)
         unchecked.append(
@@ -175,7 +183,7 @@ def _judge(trial, graphs, order, coupled):
             f"known, and only its first derivative was compared with differences"
         )
     _check_state(trial, unchecked)
-    return Findings(steps, tuple(unchecked), trial.random, graphs.inside(num_rows), num_rows)
+    return Findings(steps, tuple(unchecked), trial.random, trial.effects, inside)
 
 
 def _check_shape(trial, num_rows):

@@ -27,6 +27,17 @@ AT_ZERO = (
     "`norm(x)**2` are exact; write other functions in terms of the square, `ops.sum(x * x)`, if "
     "zeros occur."
 )
+ACROSS = (
+    "Rows of the batch: {places} computes along the batch axis. Among {count} random rows none "
+    "changed with the others; that this is so for every batch is not known."
+)
+
+
+def across(model, steps, num_rows):
+    """A sentence on what may couple rows of other batches than that of `num_rows`."""
+    found = [step for step in steps if step.across]
+    where = places(model, found, {step.type for step in found})
+    return [ACROSS.format(places=where, count=num_rows)] if where else []
 
 
 def notes(model, steps, order):

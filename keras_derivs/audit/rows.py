@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 _recording = threading.local()
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def changed(a, b, rows):

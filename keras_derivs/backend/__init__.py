@@ -17,10 +17,9 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   thread.
 - `compiled(function, mode)`, for each of the names in `MODES`; `compiling()` and `tracing()`:
   whether a function is being traced, to be compiled or at all.
-- `traced(run, inputs, wrt, order)`: the operations of `run(inputs)`, those that count from the
-  second order on alone (`None`: not asked for), and how many bytes all of them return; `None` if
-  it cannot be traced.
-- `INSIDE`: the types of operations whose gradients may hold what counts from the second order on.
+- `traced(run, inputs, wrt)`: the operations of `run(inputs)`; those that count from the second
+  order on alone (`None`: not known), as of gradients that a model brings; and how many bytes the
+  operations return. `None` if it cannot be traced.
 - `loops(steps, order)` and `not_compiled(steps)`: the types of what a compiler cannot differentiate
   as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
@@ -37,7 +36,7 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_ZERO", "FLAT", "INSIDE", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
+    "AT_ZERO", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
     "VALUES", "VECTORS", "VERIFIED", "after", "compiled", "compiling", "double", "drawn", "held",
     "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting", "traced",
     "tracing", "vjp", "weights_scope",

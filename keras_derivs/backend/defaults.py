@@ -6,7 +6,7 @@ MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
 VERIFIED = None  # no table of operations
 VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
-AT_ZERO = INSIDE = set()  # of norms: the framework itself has no number at zero
+AT_ZERO = set()  # of norms: the framework itself has no number at zero
 held = contextlib.nullcontext  # random numbers cannot be held
 
 

@@ -21,7 +21,7 @@ KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
 
-def traced(run, inputs, wrt, order):
+def traced(run, inputs, wrt):
     """See `keras_derivs.backend`."""
     try:
         jaxpr = jax.make_jaxpr(lambda *xs: run(list(xs)))(*inputs).jaxpr

@@ -12,6 +12,7 @@ class Step:
     name: str
     on_the_way: bool = True
     own: bool = False  # the model brings its gradient
+    across: bool = False  # it computes along the batch axis
 
     @property
     def scopes(self):

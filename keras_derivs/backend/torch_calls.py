@@ -36,7 +36,7 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def traced(run, inputs, wrt, order):
+def traced(run, inputs, wrt):
     """See `keras_derivs.backend`."""
     recorder = _Recorder()
     inputs = [x.detach() for x in inputs]

@@ -1,14 +1,20 @@
 """Create the weights of a model that has none yet."""
 
+import contextlib
+import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
 from keras_derivs import backend
-from keras_derivs.graph.private import in_stateless_scope
+from keras_derivs.graph.private import clear_losses, in_stateless_scope
 
 UNKNOWN_LENGTH = 4
+_plain = keras.Variable.__init__
+_plain = getattr(_plain, "__wrapped__", _plain)  # so that the module may be loaded again
+_local, _lock, _threads = threading.local(), threading.Lock(), []
 
 
 def create(model, structure, specs):
@@ -36,11 +42,56 @@ def create(model, structure, specs):
 def _call(model, structure, specs):
     random = np.random.default_rng(0)
     inputs = [_values(random, spec) for spec in specs]
-    before = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
-    model(keras.tree.pack_sequence_as(structure, inputs), training=False)
-    for variable, value in before:
-        if not np.array_equal(keras.ops.convert_to_numpy(variable), value):
+    before = [(v, keras.ops.convert_to_numpy(v)) for v in _moving(model)]
+    with _made() as made:
+        model(keras.tree.pack_sequence_as(structure, inputs), training=False)
+    kept = {id(variable) for variable in _moving(model)}
+    for variable, value in [*before, *made]:
+        changed = not np.array_equal(keras.ops.convert_to_numpy(variable), value)
+        if changed and id(variable) in kept:
             variable.assign(value)
+    clear_losses(model)
+
+
+def _moving(model):
+    """The variables that a call may move: states, counters, metrics."""
+    return [*model.non_trainable_variables, *model.metrics_variables]
+
+
+@contextlib.contextmanager
+def _made():
+    """The variables that are made meanwhile in this thread, each with its first value."""
+    outer, _local.made = getattr(_local, "made", None), []
+    try:
+        with _recorded():
+            yield _local.made
+    finally:
+        _local.made = outer
+
+
+@contextlib.contextmanager
+def _recorded():
+    """New variables go to the lists of their threads, while any thread is in here."""
+    with _lock:
+        _threads.append(None)
+        if len(_threads) == 1:
+            keras.Variable.__init__ = _record
+    try:
+        yield
+    finally:
+        with _lock:
+            _threads.pop()
+            if not _threads:
+                keras.Variable.__init__ = _plain
+
+
+@functools.wraps(_plain)
+def _record(variable, *args, **kwargs):
+    _plain(variable, *args, **kwargs)
+    made = getattr(_local, "made", None)
+    if made is not None:
+        with contextlib.suppress(Exception):  # one that has its value later
+            made.append((variable, keras.ops.convert_to_numpy(variable)))
 
 
 def _values(random, spec):

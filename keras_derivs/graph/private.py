@@ -81,6 +81,11 @@ def may_train_otherwise(layer):
     return layer._call_has_training_arg
 
 
+def clear_losses(model):
+    """Forget the penalties of the last call, also of the layers inside."""
+    model._clear_losses()
+
+
 def attention_parts(layer):
     """The projections of a `MultiHeadAttention`, its scale, and whether it is of the plain kind."""
     window = getattr(layer, "_sliding_window", None)

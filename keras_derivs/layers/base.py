@@ -236,7 +236,7 @@ class DerivativeLayer(keras.layers.Layer):
             arguments.check_dense(x, self.name)
         calls.check_shapes(inputs, self.model, self.name)
         shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
-        key = (training, *shapes)
+        key = (training, planning.beyond_one(self.model, flat), *shapes)
         if key not in self._plans or not (self._plans[key].final or audit.postponed()):
             plan = planning.make(self, inputs, flat, training)
             for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits

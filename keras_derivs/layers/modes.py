@@ -10,8 +10,8 @@ from keras_derivs.graph import SubGraph
 from keras_derivs.graph.private import get_global_attribute
 
 SEPARATE = (
-    "the value and this derivative are computed in separate passes in training mode, with "
-    "different random numbers. Take both from one pass with `return_value=True`"
+    "the value and this derivative are computed in separate passes, with different random "
+    "numbers. Take both from one pass with `return_value=True`"
 )
 OF_INFERENCE = (
     "in a training call, the value that `return_value=True` (or the term `()`) returns is that of "
@@ -55,13 +55,20 @@ def contained():
             context.set_value("training", training)
 
 
+def leaves_trace(layer, training, called=None):
+    """Whether a pass of the layer moves states and counts penalties, as a call of the model."""
+    if isinstance(layer.model, SubGraph):
+        return training and not called
+    return training or layer.training is None
+
+
 @contextlib.contextmanager
 def applied(layer, mode):
-    """Update the state of the model as one pass in training mode does.
+    """Update the state of the model as one pass does, in training mode or in that of the call.
 
     The nodes of a sub-graph stand in the outer graph, too, where they update it themselves.
     """
-    if not mode.training or (mode.called and isinstance(layer.model, SubGraph)):
+    if not leaves_trace(layer, mode.training, mode.called):
         yield
         return
     with stateless.of_first_pass() as seen:
@@ -77,7 +84,7 @@ def warn(layer, plan, mode):
         layer.told.add(OF_INFERENCE)
         if audit.differs_in_training(replace(plan.target, training=False)):
             _warn(layer, OF_INFERENCE)
-    apart = mode.training and not value and isinstance(layer.model, SubGraph)
+    apart = not value and isinstance(layer.model, SubGraph)
     if apart and plan.findings.random and SEPARATE not in layer.told:
         layer.told.add(SEPARATE)
         _warn(layer, SEPARATE)

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -12,7 +12,7 @@ from keras_derivs.audit.notes import notes
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates, private
-from keras_derivs.layers import arguments, calls
+from keras_derivs.layers import arguments, calls, modes
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,17 @@ def make(layer, inputs, flat, training):
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
     xs = [specs[position] for position in wrt]
     weights.create(layer.model, inputs, specs)
+    batches = _batches(layer.model, specs, flat)
     output, y = _output(layer, inputs, specs)
     calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
     request = _request(layer, coordinates, wrt, xs, y)
-    arguments.check_rows(y, _batches(layer.model, specs)[wrt[0]], layer.model)
+    arguments.check_rows(y, batches[wrt[0]], layer.model)
     structure = keras.tree.pack_sequence_as(inputs, specs)
-    target = Target(layer.model, structure, _batches(layer.model, specs), wrt, output, training)
+    target = Target(layer.model, structure, batches, wrt, output, training)
     final = not audit.postponed()
     findings, told = audit.Findings([]), ()
     if final:
-        findings = _examine(layer, target, request)
+        findings = _examine(layer, target, request, flat)
         told = (*lacks(layer, findings.steps, request.order), *findings.notes)
 
     def obstacle():
@@ -74,6 +75,8 @@ def make(layer, inputs, flat, training):
             return None
         if findings.large or audit.too_large(target):
             return "a model too large to be tried"
+        if findings.effects and modes.leaves_trace(layer, training):
+            return "a state that moves, or a penalty that counts, with each call"
         return _taylor_obstacle(target, specs)
 
     choice = choose.choose(_strategy(layer), request, y, xs, obstacle)
@@ -129,10 +132,18 @@ def _outside(layer, steps):
     return [step for step in steps if not told & set(step.scopes)]
 
 
-def _examine(layer, target, request):
+def _examine(layer, target, request, flat):
     if not layer.audit:
-        return audit.Findings([], (audit.OFF,), random=True)
-    return audit.check(target, request.order, layer.coupled)
+        return audit.Findings([], (audit.OFF,), random=True, effects=True)
+    try:
+        return audit.check(target, request.order, layer.coupled)
+    except ValueError as error:
+        if None not in [flat[n].shape[0] for n in beyond_one(layer.model, flat)]:
+            raise
+        text = f"right for one row alone, which '{layer.model.name}' is made for. {error}"
+        single = target.given(_batches(layer.model, target.inputs, ()))
+        findings = audit.check(single, request.order, layer.coupled)
+        return replace(findings, notes=(*findings.notes, text))
 
 
 def _taylor_obstacle(target, specs):
@@ -160,15 +171,24 @@ def _strategy(layer):
     return possible
 
 
-def _batches(model, specs):
+def _batches(model, specs, flat):
     """The specs with the batches that a model is made for, where it is made for one."""
-    declared = getattr(model, "inputs", None) or []
-    if len(declared) != len(specs):
-        return specs
+    beyond = beyond_one(model, flat)
     return [
-        keras.KerasTensor((x.shape[0], *spec.shape[1:]), dtype=spec.dtype)
-        for x, spec in zip(keras.tree.flatten(declared), specs)
+        spec if n in beyond else keras.KerasTensor((batch, *spec.shape[1:]), dtype=spec.dtype)
+        for n, (batch, spec) in enumerate(zip(_declared(model, specs), specs))
     ]
+
+
+def _declared(model, flat):
+    declared = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    return [x.shape[0] for x in declared] if len(declared) == len(flat) else [None] * len(flat)
+
+
+def beyond_one(model, flat):
+    """The numbers of the inputs that are made for one row and may get more: Keras allows it."""
+    pairs = zip(_declared(model, flat), flat)
+    return tuple(n for n, (batch, x) in enumerate(pairs) if batch == 1 != x.shape[0])
 
 
 def _coordinates(layer, inputs, flat):
@@ -180,9 +200,25 @@ def _coordinates(layer, inputs, flat):
         if not isinstance(x, Coordinates):
             position = arguments.position_of(x, names, "wrt", layer.model)
             x = Coordinates(position, tuple(flat[position].shape[1:]))
-        arguments.check_differentiable(flat[x.position], "input", names[x.position], layer.name)
+        _check_input(layer, flat, x.position, names)
         found.append(x)
     return found
+
+
+def _check_input(layer, flat, position, names):
+    x = flat[position]
+    floats = [
+        name
+        for name, other in zip(names, flat)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(other.dtype))
+    ]
+    if layer.wrt is None and floats and names[position] not in floats:
+        raise TypeError(
+            f"'{layer.name}' needs to know which inputs to differentiate with respect to, as not "
+            f"all are of a float dtype. Received: input '{names[position]}' of dtype {x.dtype}, of "
+            f"inputs {names}. Give `wrt={floats if len(floats) > 1 else floats[0]!r}`."
+        )
+    arguments.check_differentiable(x, "input", names[position], layer.name)
 
 
 def _output(layer, inputs, specs):

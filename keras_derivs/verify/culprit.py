@@ -153,7 +153,7 @@ def _operations(problem):
         target = Target(problem.model, problem.structure, tensors, problem.wrt, problem.output,
                         problem.training, masks)  # fmt: skip
         run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
-        traced = backend.traced(run, tensors, problem.wrt, 2)
+        traced = backend.traced(run, tensors, problem.wrt)
     except Exception:  # a symbolic operation, or code that cannot be traced
         return ()
     steps, inside, _ = traced or ([], [], 0)

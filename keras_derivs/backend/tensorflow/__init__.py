@@ -17,7 +17,6 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     AT_ZERO,
     FLAT,
-    INSIDE,
     KINKED,
     LOST,
     STOPPED,

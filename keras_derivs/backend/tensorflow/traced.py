@@ -4,11 +4,20 @@ A plain tape says nothing where a part of a derivative is lost. An operation lie
 depends on an input and the output depends on it, other than through a stopped gradient.
 """
 
+import graphlib
+
 import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.tensorflow import comparisons, exact, functions, gradients, quotients
+from keras_derivs.backend.tensorflow import (
+    across,
+    comparisons,
+    exact,
+    functions,
+    gradients,
+    quotients,
+)
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
@@ -26,7 +35,6 @@ VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 AT_ZERO = quotients.MISSED  # they have none at zero
-INSIDE = {"CustomGradient", *quotients.ROOTS}  # whose gradients are looked at, too
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {
     "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
@@ -36,44 +44,48 @@ CALLS = ("f", "cond", "body", "then_branch", "else_branch")
 CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 
-def traced(run, inputs, wrt, order):
-    """The steps of `run(inputs)`, those that count from the second order on, too, and its bytes.
-
-    `None` where it cannot be traced. What stops or loses the gradient inside of a custom gradient
-    counts from the second order on; it is looked for (not `None`) where that is asked.
-    """
+def traced(run, inputs, wrt):
+    """See `keras_derivs.backend`."""
+    failed, at_zero = [], []
 
     def function(*xs):
         chosen = [xs[position] for position in wrt]
         with tf.GradientTape() as tape:
             tape.watch(chosen)
             y = run(list(xs))
-        if order == 1 or not _has_gradients_to_look_at():
+        if not _has_gradients_to_look_at():
             return (y,)
-        with exact.gradients(), quotients.recording() as missed:
-            slopes = tape.gradient(y, chosen, unconnected_gradients="zero")
+        try:
+            with exact.gradients(), quotients.recording() as missed:
+                slopes = tape.gradient(y, chosen, unconnected_gradients="zero")
+        except Exception as error:
+            failed.append(error)
+            return (y,)
         at_zero.extend(missed)
         return y, *slopes
 
-    at_zero = []
     signature = [tf.TensorSpec(x.shape, x.dtype, f"given_{n}") for n, x in enumerate(inputs)]
     try:
         concrete = tf.function(function, autograph=False).get_concrete_function(*signature)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
     steps = _on_the_way(concrete, wrt, concrete.outputs[:1])
-    inside = None if order == 1 else [*_inside_custom(concrete, wrt, steps), *at_zero]
-    return steps, inside, _num_bytes(concrete)
+    inside = None if failed else [*_inside_custom(concrete, wrt, steps), *at_zero]
+    return across.marked(steps, concrete.graph, inputs), inside, _num_bytes(concrete)
 
 
 def _has_gradients_to_look_at():
+    """Whether there are roots, or custom gradients other than those of the framework."""
     graph = tf.compat.v1.get_default_graph().as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return any(_type(node) in INSIDE for node in nodes)
+    return any(
+        node.op in quotients.ROOTS or _author(node) not in (None, "tensorflow", "keras")
+        for node in nodes
+    )
 
 
 def _inside_custom(concrete, wrt, steps):
-    custom = [step for step in steps if step.on_the_way and step.type == "CustomGradient"]
+    custom = [step for step in steps if step.on_the_way and step.own]
     slopes, known = concrete.outputs[1:], {step.name for step in steps if step.on_the_way}
     if not custom or not slopes:
         return []
@@ -147,6 +159,7 @@ def _forward(nodes, starts):
 def _backward(nodes, ends, reached):
     """The names of what `ends` depend on, other than through a stopped gradient."""
     by_name = {node.name: node for node in nodes}
+    ranks = _ranks(by_name) if any(CUSTOM in node.attr for node in nodes) else {}
     needed, waiting = set(ends), list(ends)
     while waiting:
         node = by_name.get(waiting.pop())
@@ -154,14 +167,35 @@ def _backward(nodes, ends, reached):
             continue
         sources = set(_sources(node))
         if CUSTOM in node.attr:  # it has results as inputs, too, which pass no gradient on
-            sources = {s for s in sources if s in reached and not _on_others(nodes, s, sources)}
+            sources = {
+                s for s in sources & reached if not _depends(by_name, ranks, s, sources - {s})
+            }
         waiting.extend(sources - needed)
         needed |= sources
     return needed
 
 
-def _on_others(nodes, source, sources):
-    return source in _forward(nodes, sources - {source})
+def _ranks(by_name):
+    """Numbers of the nodes that rise along every path."""
+    order = graphlib.TopologicalSorter({name: _sources(node) for name, node in by_name.items()})
+    return {name: rank for rank, name in enumerate(order.static_order())}
+
+
+def _depends(by_name, ranks, source, others):
+    """Whether a node is computed from one of the others; what ranks below them all is not."""
+    lowest = min((ranks[other] for other in others), default=len(ranks))
+    seen, waiting = {source}, [source]
+    while waiting:
+        node = by_name.get(waiting.pop())
+        if node is None or node.op in ENDS or _is_logical(node):
+            continue
+        sources = set(_sources(node))
+        if sources & others:
+            return True
+        fresh = {s for s in sources - seen if ranks[s] > lowest}
+        seen |= fresh
+        waiting.extend(fresh)
+    return False
 
 
 def _sources(node):
@@ -178,15 +212,20 @@ def _is_logical(node):
 
 def _is_own(node):
     """Whether a custom gradient is not one of the framework's, or of this package."""
+    return _author(node) not in (None, "tensorflow", "keras", "keras_derivs")
+
+
+def _author(node):
+    """The package that a custom gradient is written in; `None` for other nodes."""
     if CUSTOM not in node.attr:
-        return False
+        return None
     function = registry.lookup(node.attr[CUSTOM].s.decode())
     for name in ("tape_grad_fn", "grad_fn"):
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
         if name in cells:
             function = cells[name].cell_contents
     module = getattr(function, "__module__", "")
-    return module.split(".")[0] not in ("tensorflow", "keras", "keras_derivs")
+    return module.split(".")[0]
 
 
 def _type(node):
