@@ -84,7 +84,8 @@ def warn(layer, plan, mode):
         layer.told.add(OF_INFERENCE)
         if audit.differs_in_training(replace(plan.target, training=False)):
             _warn(layer, OF_INFERENCE)
-    apart = not value and isinstance(layer.model, SubGraph)
+    asked = mode.training or layer.audit  # without an audit, it is not known what is random
+    apart = asked and not value and isinstance(layer.model, SubGraph)
     if apart and plan.findings.random and SEPARATE not in layer.told:
         layer.told.add(SEPARATE)
         _warn(layer, SEPARATE)
