@@ -1,5 +1,9 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
+from keras_derivs import quiet
+
+quiet.import_keras()  # without log lines where a command runs
+
 from keras_derivs import plotting, taylor
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal

@@ -63,6 +63,10 @@ class Features:
         floats = [part.is_float for part in self.inputs for _ in range(part.size)]
         return [number for number, is_float in enumerate(floats) if is_float]
 
+    def packed(self, model, arrays):
+        """One array for each input, as `model` takes them."""
+        return keras.tree.pack_sequence_as(private.tree_of_inputs(model, model.inputs), arrays)
+
     def select(self, outputs, inputs):
         """Symbolic (features, chosen entries, chosen features), for derivatives between them."""
         x = self.model.inputs[0]

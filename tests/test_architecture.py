@@ -24,6 +24,9 @@ BELOW = {
     "symbolic": {"audit", "engine", "graph", "layers", "limits", "reloading"},
     "features": {"graph"},
     "plotting": {"features", "layers"},
+    "tables": set(),
+    "quiet": set(),
+    "cli": {"demo", "features", "graph", "layers", "plotting", "symbolic", "tables", "verify"},
     "demo": set(),  # the public names alone
 }
 

@@ -257,6 +257,14 @@ def test_derivatives_inside_a_model():
     assert report, report
 
 
+def test_a_derivative_between_tensors_by_its_name():
+    x = keras.Input((2,))
+    u = layers.Dense(1, "tanh")(x)
+    model = keras.Model(x, [u, kd.diff(u, x[:, :1], x[:, 1:], name="bend")])
+    report = verify(model, points((3, 2)), layers=["bend"])
+    assert report and any("'bend', strategy" in check.name for check in report.checks), report
+
+
 DERIVATIVES = {
     "Gradient": lambda m: kd.Gradient(m),
     "Jacobian": lambda m: kd.Jacobian(m),

@@ -29,7 +29,7 @@ class Coordinates:
 class SubGraph(keras.layers.Layer):
     """The operations between `inputs` and `output`, as one layer that shares their weights.
 
-    It is never saved: a derivative between symbolic tensors is cut again from the loaded graph.
+    It is never loaded: a derivative between symbolic tensors is cut again from the loaded graph.
     """
 
     def __init__(self, inputs, output, nodes):
@@ -52,6 +52,10 @@ class SubGraph(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         return self._run(inputs, training, lambda operation: operation)
+
+    def get_config(self):
+        """Nothing of the graph: a copy of the layer around it is given the sub-graph itself."""
+        return {"name": self.name}
 
     def _run(self, inputs, training, evaluate):
         values = {id(tensor): value for tensor, value in zip(self.inputs, inputs)}

@@ -62,14 +62,17 @@ def sensitivity(jacobian, x=None, *, outputs=None, inputs=None, standardise=Fals
     return draw(mean, spread, outputs, inputs, standardise is not False, ax)
 
 
-def draw(mean, spread, outputs=None, inputs=None, standardised=False, ax=None):
+def draw(
+    mean, spread, outputs=None, inputs=None, standardised=False, ax=None, heading=None, label=None
+):
     """Draw means and spreads, arrays of shape (outputs, inputs)."""
     rows, columns = mean.shape
     ys = quantities(outputs, [f"y[{i}]" if rows > 1 else "y" for i in range(rows)], "outputs")
     xs = quantities(inputs, [f"x[{j}]" for j in range(columns)], "inputs")
     if rows == 1:
         return _bars(mean[0], spread[0], ys[0], xs, standardised, ax)
-    return _map(mean, spread, ys, xs, standardised, ax)
+    label = label or _label(ys, xs, standardised)
+    return _map(mean, spread, ys, xs, standardised, ax, heading or "Sensitivities", label)
 
 
 def _blocks(source, values, x):
@@ -143,7 +146,7 @@ def _with_unit(y, x):
     return f"{x.name} [{unit}]" if unit else x.name
 
 
-def _map(mean, spread, ys, xs, standardised, ax):
+def _map(mean, spread, ys, xs, standardised, ax, heading, label):
     rows, columns = mean.shape
     ax = canvas(ax, (min(1.9 + 0.75 * columns, 9), min(1.3 + 0.6 * rows, 8)))
     image = ax.imshow(mean, aspect="auto", **symmetric(mean))
@@ -160,13 +163,16 @@ def _map(mean, spread, ys, xs, standardised, ax):
     elif max(rows, columns) <= DOTTED and spread.max() > 0:
         _dots(ax, spread)
         words = "mean; area of a dot: standard deviation"
-    label = "∂y/∂x, both in standard deviations" if standardised else "∂y/∂x"
-    units = {derivative(y, x).unit for y in ys for x in xs}
-    if not standardised and len(units) == 1 and units != {""}:
-        label += f" [{units.pop()}]"
     colour_bar(ax, image, label)
-    title(ax, f"Sensitivities: {words}")
+    title(ax, f"{heading}: {words}")
     return ax
+
+
+def _label(ys, xs, standardised):
+    if standardised:
+        return "∂y/∂x, both in standard deviations"
+    units = {derivative(y, x).unit for y in ys for x in xs}
+    return f"∂y/∂x [{units.pop()}]" if len(units) == 1 and units != {""} else "∂y/∂x"
 
 
 def _numbers(ax, image, mean, spread):

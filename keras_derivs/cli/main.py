@@ -1,0 +1,41 @@
+"""The command line and its exit status."""
+
+import sys
+import warnings
+
+from keras_derivs.cli.console import note
+from keras_derivs.cli.parser import PROGRAM, parse
+from keras_derivs.tables.problem import Problem, one_line
+
+
+def main(arguments=None):
+    """Run a command.
+
+    Args:
+        arguments: The words of the command line; those of the process by default.
+
+    Returns:
+        The exit status: 0, 1 where `verify` found something wrong, 2 for a wrong argument or a
+        file that cannot be used, 130 for an interrupt.
+    """
+    try:
+        chosen = parse(arguments)
+    except SystemExit as stop:
+        return stop.code or 0
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            status = chosen.run(chosen)
+        except Problem as problem:
+            return _failed(chosen.command, one_line(problem))
+        except KeyboardInterrupt:
+            return _failed(chosen.command, "interrupted", 130)
+    ours = [str(warning.message) for warning in told if warning.category is UserWarning]
+    for text in dict.fromkeys(ours):
+        note(f"note: {' '.join(text.split())}")
+    return status or 0
+
+
+def _failed(command, words, status=2):
+    print(f"{PROGRAM} {command}: {words}", file=sys.stderr)
+    return status

@@ -1,0 +1,139 @@
+"""Models from files, and the columns that feed them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_derivs.features import Features, features
+from keras_derivs.tables import Problem, chosen, opened
+from keras_derivs.tables.problem import reported
+
+
+def load(path):
+    """The model in a .keras file, in Keras's safe mode: no code of the file runs."""
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise Problem(f"{path}: needs a model saved as .keras")
+    if not path.is_file():
+        raise Problem(f"{path}: no such file")
+    with reported(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def features_of(model, path, shapes=None):
+    with reported(path):
+        return features(model, shapes)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that feeds a model.
+
+    `columns` are those of the table, one for each feature of the model; `names` are what the
+    features are called, `outputs` what the entries of the outputs are called.
+    """
+
+    table: object
+    columns: list
+    names: list
+    outputs: list
+    found: Features
+
+    def chunks(self):
+        yield from self.table.chunks(self.columns)
+
+    def head(self, count):
+        """The first rows."""
+        for _, numbers, _ in self.chunks():
+            return numbers[:count]
+
+
+def source(arguments, model):
+    """The `Source` that the arguments `data` and `columns` name."""
+    table = opened(arguments.data)
+    found = features_of(model, arguments.model, _open_shapes(model, table))
+    texts = [part.name for part in found.inputs if "string" in part.dtype]
+    if texts:
+        raise Problem(f"{arguments.model}: input {texts[0]!r} takes text, a table brings numbers")
+    columns, targets = _columns(arguments, table, found)
+    if len(columns) != len(found.input_names):
+        raise Problem(
+            f"{arguments.data}: the model takes {len(found.input_names)} features, and there are "
+            f"{len(columns)} columns for them; choose with --columns"
+        )
+    named = [table.names[column] for column in columns]
+    numbered = all(name.endswith("]") for name in named)
+    outputs = [table.names[column] for column in targets]
+    names = found.input_names if numbered else named
+    return Source(table, columns, names, outputs or found.output_names, found)
+
+
+def _columns(arguments, table, found):
+    """The columns of the features, and those that hold values of the outputs.
+
+    Features are those chosen, or those with the names of the inputs; else all others than the
+    outputs, which are known by their names, by `--outputs`, or as the last ones.
+    """
+    names, features, entries = table.names, found.input_names, len(found.output_names)
+    if arguments.columns is not None:
+        return chosen(arguments.columns, names, "--columns"), []
+    if set(features) <= set(names):
+        return [names.index(name) for name in features], []
+    known = {*found.output_names, *(part.name for part in found.outputs)}
+    left = [n for n, name in enumerate(names) if name not in known]
+    if len(left) != len(features) + entries:
+        return left, []
+    targets = _targets(getattr(arguments, "outputs", None), names, left, entries)
+    return [column for column in left if column not in targets], targets
+
+
+def _targets(spec, names, left, entries):
+    try:
+        named = [left[n] for n in chosen(spec, [names[n] for n in left], "--outputs")]
+    except (Problem, TypeError, AttributeError):
+        named = []
+    return named if len(named) == entries else left[-entries:]
+
+
+def _open_shapes(model, table):
+    """The shape of a row of the data, for a model of one input that leaves an axis open."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if len(inputs) != 1 or None not in inputs[0].shape[1:]:
+        return None
+    return [table.shape or (len(table.names),)]
+
+
+def samples(arguments, model, count=8):
+    """A few samples for `verify` and `compare`: of the data, or drawn at random."""
+    if arguments.data is not None:
+        given = source(arguments, model)
+        return arranged(model, given.found, given.head(count))
+    found = features_of(model, arguments.model, guessed_shapes(model))
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(count, len(found.input_names)))
+    whole = np.setdiff1d(np.arange(numbers.shape[1]), found.differentiable)
+    numbers[:, whole] = random.integers(0, 2, (count, len(whole)))
+    return arranged(model, found, numbers)
+
+
+def guessed_shapes(model):
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    return [tuple(8 if n is None else n for n in x.shape[1:]) for x in inputs]
+
+
+def arranged(model, found, numbers):
+    """Rows of features as the model takes them."""
+    ends = np.cumsum([part.size for part in found.inputs])
+    parts = np.split(numbers, ends[:-1], axis=1)
+    arrays = [
+        part.reshape(-1, *kind.shape).astype(kind.dtype if kind.dtype != "bfloat16" else "float32")
+        for part, kind in zip(parts, found.inputs)
+    ]
+    return found.packed(model, arrays)
+
+
+def same_file(one, other):
+    return os.path.exists(other) and os.path.exists(one) and os.path.samefile(one, other)

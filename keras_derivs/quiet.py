@@ -1,0 +1,59 @@
+"""No log lines of TensorFlow in the commands.
+
+They come while it is imported, before any log level counts. So while a command imports Keras, the
+descriptor of stderr leads to a file; if the import fails, what it holds is printed after all.
+"""
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+
+COMMAND, MODULE = "keras-derivs", "keras_derivs"
+
+
+def import_keras():
+    """Import Keras and its framework, without their log lines where a command runs."""
+    if is_command(sys.argv, sys.orig_argv):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with silence():
+            import keras  # noqa: F401
+
+
+def is_command(argv, original):
+    """Whether this is `keras-derivs` or `python -m keras_derivs`; the latter is found while
+    Python looks for the module to run."""
+    program = os.path.basename(argv[0]) if argv else ""
+    if program == "-m":
+        after = original[original.index("-m") + 1 :] if "-m" in original else []
+        return after[:1] in ([MODULE], [f"{MODULE}.__main__"]) or f"-m{MODULE}" in original
+    return program.removesuffix(".exe").removesuffix("-script.py") == COMMAND
+
+
+@contextmanager
+def silence():
+    """Keep what is written to the descriptor of stderr, and print it if an error comes."""
+    sys.stderr.flush()
+    try:
+        real = os.dup(2)
+    except OSError:  # a process without stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            _restore(real)
+            kept.seek(0)
+            os.write(2, kept.read())
+            raise
+        else:
+            _restore(real)
+        finally:
+            os.close(real)
+
+
+def _restore(real):
+    sys.stderr.flush()
+    os.dup2(real, 2)

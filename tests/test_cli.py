@@ -1,0 +1,308 @@
+"""The command line: numbers, files, and one line for what is wrong."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from truth import EXACT, close
+
+import keras_derivs as kd
+from keras_derivs.cli import main
+from keras_derivs.cli.parser import parse
+from keras_derivs.tables import opened, reading
+
+NAMES = ["area", "age", "rooms"]
+MATRIX = np.array([[3.0, -1.0, 0.5], [0.5, 0.25, -2.0]], "float32")
+ROWS = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of a price, tanh(w·x), and tables of houses."""
+    path = tmp_path_factory.mktemp("houses")
+    x = keras.Input((3,), name="x")
+    dense = layers.Dense(1, "tanh", name="price")
+    keras.Model(x, {"price": dense(x)}).save(path / "house.keras")
+    dense.set_weights([MATRIX[:1].T, np.zeros(1)])
+    keras.Model(x, {"price": dense(x)}).save(path / "house.keras")
+    table = np.column_stack([np.arange(50), ROWS, np.zeros(50)])
+    header = ",".join(["id", *NAMES, "price"])
+    np.savetxt(path / "all.csv", table, delimiter=",", header=header, comments="", fmt="%.9g")
+    np.savetxt(path / "houses.csv", ROWS, delimiter=",", header=",".join(NAMES), comments="")
+    np.save(path / "houses.npy", ROWS)
+    np.savez(path / "houses.npz", x=ROWS)
+    return path
+
+
+@pytest.fixture
+def here(folder, monkeypatch, tmp_path):
+    """A working folder of the test's own, with those files."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def environment():
+    """Of a process that is to find this package, and says all that TensorFlow says."""
+    root = os.path.dirname(os.path.dirname(kd.__file__))
+    kept = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return {**kept, "PYTHONPATH": root}
+
+
+def run(line):
+    return main(line.split())
+
+
+def slopes(rows):
+    """d tanh(w·x)/dx."""
+    return (1 - np.tanh(rows @ MATRIX[0]) ** 2)[:, None] * MATRIX[0]
+
+
+def read(path):
+    table = opened(path)
+    columns = list(range(len(table.names)))
+    return table.names, np.concatenate([rows for _, rows, _ in table.chunks(columns)])
+
+
+COMMANDS = ["sensitivities", "gradient", "hessian", "laplacian", "verify", "explain", "derive"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_the_help_runs(command, here, capsys):
+    assert run(f"{command} --help") == 0
+    example = re.search(r"example:\n  keras-derivs (.*)", capsys.readouterr().out)[1]
+    assert run(example) == 0, capsys.readouterr().err
+    for written in re.findall(r"-o (\S+)", example):
+        assert (here / written).stat().st_size > 100
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npy", "npz"])
+def test_sensitivities_of_every_format(suffix, here, capsys, monkeypatch):
+    monkeypatch.setattr(reading, "ROWS", 20)  # several chunks, and batches that do not fit them
+    if suffix == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        import pyarrow
+
+        parquet.write_table(
+            pyarrow.table({name: ROWS[:, n] for n, name in enumerate(NAMES)}), "houses.parquet"
+        )
+    inputs = "area:age" if suffix in ("csv", "parquet") else "0:2"
+    line = f"sensitivities house.keras houses.{suffix} --outputs price --inputs {inputs}"
+    assert run(f"{line} --batch-size 7 -o J.{suffix} --plot J.png") == 0
+    assert (here / "J.png").stat().st_size > 5000 and "50 rows" in capsys.readouterr().out
+    expected = slopes(ROWS)[:, :2]
+    if suffix in ("npy", "npz"):
+        found = np.load(f"J.{suffix}", allow_pickle=False)
+        found = found["derivatives"] if suffix == "npz" else found
+        close(found, expected[:, None], EXACT["float32"])
+    else:
+        names, found = read(f"J.{suffix}")
+        assert names == ["d(price)/d(area)", "d(price)/d(age)"]
+        close(found, expected, EXACT["float32"])
+    assert sorted(p.name for p in here.iterdir() if p.name.startswith(".")) == []
+
+
+def test_standardised_sensitivities(here):
+    assert (
+        run(
+            "sensitivities house.keras all.csv --columns area:rooms --standardise -o J.npy --batch-size 8"
+        )
+        == 0
+    )
+    scale = ROWS.std(axis=0) / np.tanh(ROWS @ MATRIX[0]).std()
+    close(np.load("J.npy")[:, 0], slopes(ROWS) * scale, EXACT["float32"])
+
+
+def test_the_columns_of_the_outputs_are_told_from_those_of_the_features(here):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])  # without names
+    model.set_weights([MATRIX[:1, :2].T, np.zeros(1)])
+    model.save("unnamed.keras")
+    for names in ("area,age,cost", "area,cost,age"):
+        (here / "costs.csv").write_text(f"{names}\n1,2,3\n4,5,6\n")
+        assert run("sensitivities unnamed.keras costs.csv --outputs cost -o J.csv") == 0
+        assert read("J.csv")[0] == ["d(cost)/d(area)", "d(cost)/d(age)"]
+
+
+def test_second_derivatives(here):
+    y = np.tanh(ROWS @ MATRIX[0])
+    second = -2 * y * (1 - y**2)
+    assert run("hessian house.keras houses.csv --inputs rooms,area -o H.npy --plot H.png") == 0
+    w = MATRIX[0][[2, 0]]
+    close(np.load("H.npy"), second[:, None, None] * np.outer(w, w), EXACT["float32"])
+    assert run("laplacian house.keras houses.npz --inputs=-1 -o L.csv") == 0
+    close(read("L.csv")[1][:, 0], second * MATRIX[0, 2] ** 2, EXACT["float32"])
+
+
+def test_models_of_several_inputs_of_which_one_is_whole_numbers(here):
+    kind = keras.Input((1,), dtype="int32", name="kind")
+    x, z = keras.Input((2, 2), name="x"), keras.Input((1,), name="z")
+    factor = layers.Embedding(3, 1)
+    bent = layers.Flatten()(factor(kind)) * ops.sum(x * x, (1, 2))[:, None]
+    outputs = [layers.Identity(name="u")(bent + z), layers.Concatenate(name="w")([z * z, 2 * z])]
+    model = keras.Model({"kind": kind, "x": x, "z": z}, outputs)
+    factor.set_weights([np.array([[1.0], [2.0], [3.0]])])
+    model.save("several.keras")
+    xs = np.arange(12.0).reshape(3, 2, 2)
+    np.savez("data.npz", kind=np.array([0, 2, 1]), x=xs, z=np.array([1.0, 2.0, 3.0]))
+    assert run("sensitivities several.keras data.npz --output u --inputs x[0,1],z -o J.npy") == 0
+    expected = np.stack([2 * xs[:, 0, 1] * [1, 3, 2], np.ones(3)], axis=1)[:, None]
+    close(np.load("J.npy"), expected, EXACT["float32"])
+    assert run("sensitivities several.keras data.npz --outputs w --inputs z -o W.npy") == 0
+    close(np.load("W.npy")[:, :, 0], [[2, 2], [4, 2], [6, 2]], EXACT["float32"])
+
+
+def test_derive_saves_a_model_with_named_derivatives(here):
+    line = "derive house.keras -o with.keras --features area,age,rooms --gradient price"
+    line += " --laplacian bend=price/area,rooms --partial u_ar=price/area,rooms --hessian x"
+    assert run(line) == 0
+    found = keras.saving.load_model("with.keras").predict(ROWS, verbose=0)
+    y = np.tanh(ROWS @ MATRIX[0])[:, None]
+    second = -2 * y * (1 - y**2)
+    close(found["price"], y, EXACT["float32"])
+    close(found["gradient_price"], slopes(ROWS), EXACT["float32"])
+    close(found["bend"], second * (MATRIX[0, 0] ** 2 + MATRIX[0, 2] ** 2), EXACT["float32"])
+    close(found["u_ar"], second * MATRIX[0, 0] * MATRIX[0, 2], EXACT["float32"])
+    hessian = second[:, :, None] * np.outer(MATRIX[0], MATRIX[0])
+    close(found["hessian_price"], hessian, EXACT["float32"])
+
+
+@pytest.mark.slow
+def test_verify_checks_the_derivatives_inside_of_a_model(here, capsys):
+    assert run("derive house.keras -o with.keras --gradient price --laplacian bend=price/0,2") == 0
+    assert run("verify with.keras houses.csv") == 0
+    assert "'laplacian" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_verify_tells_a_wrong_derivative_by_its_exit_status(here, capsys):
+    x = keras.Input((2,))
+    lost = layers.Dense(2, "relu")(x)
+    keras.Model(x, ops.round(4 * lost) + lost).save("rounded.keras")
+    assert run("verify rounded.keras --order 1") == 1
+    assert "FAILED" in capsys.readouterr().out
+    assert run("explain rounded.keras") == 0
+    assert "round" in capsys.readouterr().out.lower()
+
+
+def bad_files(here):
+    np.save("object.npy", np.array([{}]), allow_pickle=True)
+    np.save("wide.npy", np.zeros((4, 7)))
+    np.save("text.npy", np.array(["a", "b"]))
+    (here / "cut.npy").write_bytes((here / "houses.npy").read_bytes()[:60])
+    (here / "nan.csv").write_text("area,age,rooms\n1,2,3\n1,,3\n")
+    (here / "word.csv").write_text("area,age,rooms\n1,2,3\n1,two,3\n")
+    (here / "short.csv").write_text("area,age,rooms\n1,2\n")
+    (here / "twice.csv").write_text("area,age,area\n1,2,3\n")
+    (here / "empty.csv").write_text("")
+    (here / "head.csv").write_text("area,age,rooms\n")
+    (here / "cut.keras").write_bytes((here / "house.keras").read_bytes()[:300])
+    (here / "cut.npz").write_bytes((here / "houses.npz").read_bytes()[:200])
+    keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: x)]).save("code.keras")
+
+
+WRONG = {
+    "sensitivities none.keras houses.csv": "no such file",
+    "sensitivities houses.csv houses.csv": "saved as .keras",
+    "sensitivities cut.keras houses.csv": "cut.keras",
+    "sensitivities code.keras houses.csv": "code.keras",
+    "sensitivities house.keras none.csv": "no such file",
+    "sensitivities house.keras house.keras": "needs the suffix",
+    "sensitivities house.keras object.npy": "[oO]bjects",
+    "sensitivities house.keras text.npy": "numbers",
+    "sensitivities house.keras cut.npy": "cut.npy",
+    "sensitivities house.keras cut.npz": "cut.npz",
+    "sensitivities house.keras wide.npy": "3 features",
+    "sensitivities house.keras nan.csv": "row 1, column 'age' is missing or NaN",
+    "sensitivities house.keras word.csv": "line 3, column 'age': 'two' is not a number",
+    "sensitivities house.keras short.csv": "line 2 has 2 fields instead of 3",
+    "sensitivities house.keras twice.csv": "two columns",
+    "sensitivities house.keras empty.csv": "empty",
+    "sensitivities house.keras head.csv": "no rows",
+    "sensitivities house.keras houses.csv --inputs aera": "did you mean 'area'",
+    "sensitivities house.keras houses.csv --inputs 3": "no such column",
+    "sensitivities house.keras houses.csv --inputs 0:9": "3 columns",
+    "sensitivities house.keras houses.csv --inputs rooms:area": "nothing lies between",
+    "sensitivities house.keras houses.csv --inputs area,0": "more than once",
+    "sensitivities house.keras houses.csv --outputs cost": "no such column",
+    "sensitivities house.keras houses.csv --columns area": "3 features",
+    "sensitivities house.keras houses.csv -o J.txt": "needs the suffix",
+    "sensitivities house.keras houses.csv -o none/J.csv": "no folder",
+    "sensitivities house.keras houses.csv -o houses.csv": "overwritten",
+    "sensitivities house.keras houses.csv --plot J.doc": "suffix of a picture",
+    "sensitivities house.keras houses.csv --batch-size 0": "above zero",
+    "sensitivities house.keras": "required",
+    "sensitivites house.keras": "invalid choice",
+    "verify none.keras": "no such file",
+    "explain cut.keras": "cut.keras",
+    "derive house.keras -o with.keras": "needs a derivative",
+    "derive house.keras -o with.h5 --gradient": ".keras",
+    "derive house.keras -o with.keras --gradient cost": "no such column",
+    "derive house.keras -o with.keras --partial price": "single features, such as|such as",
+    "derive house.keras -o with.keras --gradient price=price": "already",
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*Lambda")
+def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(here, capsys):
+    bad_files(here)
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    for line, words in WRONG.items():
+        out = "" if "-o " in line or line.split()[0] in ("verify", "explain") else " -o J.npy"
+        assert run(line + out) == 2, line
+        told = capsys.readouterr().err
+        assert re.search(words, told) and told.count("\n") == 1, (line, told)
+        assert {path.name: path.read_bytes() for path in here.iterdir()} == before, line
+
+
+def test_a_derivative_that_is_not_finite_writes_nothing(here, capsys):
+    x = keras.Input((1,), name="x")
+    keras.Model(x, ops.sqrt(x)).save("root.keras")
+    np.save("zero.npy", np.array([[1.0], [0.0]]))
+    assert run("gradient root.keras zero.npy -o g.npy") == 2
+    assert "row 1 is not finite" in capsys.readouterr().err and not (here / "g.npy").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["-m", "keras_derivs"], ["-c", "import keras_derivs.absent"]])
+def test_a_command_prints_no_log_lines_but_a_failed_import_does(how, here):
+    command = [sys.executable, *how, "explain", "house.keras"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if how[0] == "-m":
+        assert done.returncode == 0 and not done.stderr and "Gradient of price" in done.stdout
+    else:
+        assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded_for_a_large_table(here):
+    """A table of 160 MB, of which a process may take a part only."""
+    rows = np.lib.format.open_memmap("big.npy", "w+", "float32", (400_000, 100))
+    rows[:] = 0.5
+    rows.flush()
+    x = keras.Input((100,), name="x")
+    keras.Model(x, layers.Dense(1, "tanh")(x)).save("wide.keras")
+    code = (
+        "import resource, sys, json; from keras_derivs.cli import main;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "main(['gradient', 'wide.keras', 'small.npy', '-o', 'g.npy']); before = peak();"
+        "main(['gradient', 'wide.keras', 'big.npz', '-o', 'g.npz']);"
+        "print(json.dumps(peak() - before))"
+    )
+    np.save("small.npy", rows[:20_000])
+    np.savez("big.npz", x=rows)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) < 80_000  # kilobytes, of 160 MB each way
+
+
+def test_the_parser_knows_what_the_commands_are():
+    assert parse(["demo", "--quick"]).quick
+    assert main(["--help"]) == 0
+    assert kd.__version__
