@@ -72,6 +72,15 @@ def test_double_precision(function, term, strategy):
     assert error(model, true, term, points((50, 2), "float64"), strategy) < EXACT[len(term)]
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_graph_computes_in_the_dtype_of_its_inputs(policy):
+    """Whatever policy holds when a model is made that has no layers of its own."""
+    keras.config.set_dtype_policy(policy)  # until the session is cleared
+    model, true = make(wave, "float64")
+    for strategy in ("taylor", "reverse"):
+        assert error(model, true, (0, 1), points((50, 2), "float64"), strategy) < EXACT[2]
+
+
 @pytest.mark.parametrize("term", TERMS[:6], ids=str)
 @pytest.mark.parametrize("function", [wave, network])
 def test_single_precision_is_no_worse_than_nested_tapes(function, term):

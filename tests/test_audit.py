@@ -301,6 +301,43 @@ def test_a_model_runs_three_times_at_most():
     assert layer.calls > before
 
 
+class Rolled(layers.Layer):
+    """Rolls along an axis, and counts its calls."""
+
+    def __init__(self, axis, **kwargs):
+        super().__init__(**kwargs)
+        self.axis, self.calls = axis, 0
+
+    def call(self, x):
+        self.calls += 1
+        return ops.roll(x, 1, axis=self.axis)
+
+
+def test_an_option_that_changes_is_audited_again():
+    layer = Rolled(axis=1, name="rolled")
+    model = keras.Sequential([keras.Input((3,)), layer])
+    kd.Jacobian(model)
+    calls = layer.calls
+    model(points((4, 3), "float32"))
+    kd.VJP(model)
+    assert layer.calls == calls + 1
+    layer.axis = 0
+    with pytest.raises(ValueError, match="rows are independent.*'rolled'"):
+        kd.Jacobian(model)
+
+
+@pytest.mark.parametrize("frozen", ["layer", "weight"])
+def test_a_frozen_part_that_is_switched_off_is_awake(frozen):
+    gate = Gate(name="gate")
+    model = around(gate)
+    if frozen == "layer":
+        gate.trainable = False
+    else:
+        gate.weight.trainable = False
+    with pytest.raises(ValueError, match="rows are independent.*'gate'"):
+        kd.Jacobian(model)
+
+
 def test_derivatives_of_one_tensor_share_an_audit():
     layer, x = Function(ops.sin), keras.Input((3,))
     y = layers.Dense(1)(layer(x))

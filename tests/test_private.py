@@ -56,6 +56,14 @@ def test_a_copy_has_a_name_of_its_own(model):
     assert private.to_snake_case("InputLayer") == "input_layer"
 
 
+def test_a_graph_does_not_cast_what_it_gets():
+    x = keras.Input((3,), dtype="float64")
+    graph = keras.Model(x, keras.ops.tanh(x))
+    assert not private.casts_inputs(graph) and graph(np.ones((2, 3))).dtype == "float64"
+    stack = keras.Sequential([x, keras.layers.Lambda(keras.ops.tanh)])
+    assert private.casts_inputs(stack) and stack(np.ones((2, 3))).dtype == "float32"
+
+
 def test_the_penalties_of_a_call_are_forgotten():
     dense = keras.layers.Dense(2, activity_regularizer="l2")
     model = keras.Sequential([keras.Input((3,)), dense])

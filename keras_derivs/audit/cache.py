@@ -6,18 +6,27 @@ import weakref
 from keras_derivs.graph import SubGraph, private
 
 _findings = weakref.WeakKeyDictionary()
-# Integers are left out: they may count calls.
-_SIMPLE = (bool, float, str, type(None), types.FunctionType, types.BuiltinFunctionType)
+_SIMPLE = (bool, int, float, str, type(None), types.FunctionType, types.BuiltinFunctionType)
 
 
 def found(model, key, find):
-    """What `find()` returned for this model and key, while nothing about the model changed."""
+    """What `find()` returned for this model and key, while nothing about the model changed.
+
+    What `find` itself changes, such as a count of calls, does not matter.
+    """
     owner, part = _owner(model)
     known = _findings.setdefault(owner, {})
     state = fingerprint(model)
-    if known.get((part, key), (None,))[0] != state:
-        known[part, key] = (state, find())
-    return known[part, key][1]
+    before, moving, result = known.get((part, key), (None, (), None))
+    if before != _without(state, moving):
+        result, after = find(), fingerprint(model)
+        moving = {name for name in state if name not in after or state[name] != after[name]}
+        known[part, key] = _without(state, moving), moving, result
+    return result
+
+
+def _without(state, names):
+    return {name: value for name, value in state.items() if name not in names}
 
 
 def _owner(model):
@@ -30,7 +39,11 @@ def _owner(model):
 def fingerprint(model):
     """The layers of a model, with those of their attributes that are options or functions."""
     layers = private.layers_of(model) if not isinstance(model, SubGraph) else _inside(model)
-    return tuple((id(layer), layer.name, layer.trainable, *_attributes(layer)) for layer in layers)
+    state = {}
+    for n, layer in enumerate(layers):
+        state[n] = weakref.ref(layer)
+        state |= {(n, name): value for name, value in _attributes(layer)}
+    return state
 
 
 def _inside(model):
@@ -38,8 +51,10 @@ def _inside(model):
 
 
 def _attributes(layer):
-    return tuple(
-        (name, value if isinstance(value, (bool, float, str)) else id(value))
-        for name, value in vars(layer).items()
+    """Functions are referred to, not kept: they may hold the model."""
+    options = [("trainable", layer.trainable), *vars(layer).items()]
+    return [
+        (name, weakref.ref(value) if callable(value) else value)
+        for name, value in options
         if isinstance(value, _SIMPLE) and name not in ("built", "_called")
-    )
+    ]

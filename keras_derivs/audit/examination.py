@@ -273,11 +273,11 @@ def check_lost(model, steps):
 
 @contextlib.contextmanager
 def _awake(model):
-    """Trainable weights that are all zero hide what is behind them: give them other values."""
+    """Weights that are all zero hide what is behind them: give them other values."""
     random, scope = np.random.default_rng(0), keras.StatelessScope()
     if in_stateless_scope():
         scope.state_mapping.update(get_stateless_scope().state_mapping)
-    for variable in model.trainable_variables:
+    for variable in filter(_is_float, model.weights):
         with contextlib.suppress(Exception):  # such as one that is not there yet
             if id(variable) not in scope.state_mapping and not np.any(rows.numpy(variable.value)):
                 values = random.uniform(0.05, 0.15, variable.shape)
@@ -285,6 +285,10 @@ def _awake(model):
                 scope.state_mapping[id(variable)] = values
     with scope:
         yield
+
+
+def _is_float(variable):
+    return keras.backend.is_float_dtype(variable.dtype)
 
 
 def _first_line(error):

@@ -4,6 +4,7 @@ Keras may move these without notice. `tests/test_private.py` tries each of them,
 version of Keras that lacks one fails there, by name.
 """
 
+import keras
 from keras.src import backend as of_backend
 from keras.src.activations import activations
 from keras.src.backend.common import dtypes
@@ -79,6 +80,12 @@ def users_of(operation):
 def may_train_otherwise(layer):
     """Whether the `call` of a layer knows of a training mode."""
     return layer._call_has_training_arg
+
+
+def casts_inputs(layer):
+    """Whether a layer is handed its inputs in its own dtype; a graph takes them as declared."""
+    given = not isinstance(layer, keras.layers.InputLayer)
+    return given and layer.autocast and getattr(layer, "_convert_input_args", True)
 
 
 def clear_losses(model):

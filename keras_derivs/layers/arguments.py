@@ -136,7 +136,7 @@ def casts(model):
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
     layers = private.layers_of(model)
-    computed = {layer.compute_dtype for layer in layers if layer.autocast and layer.built}
+    computed = {x.compute_dtype for x in layers if private.casts_inputs(x) and x.built}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
     ]

@@ -116,7 +116,8 @@ def _promote(arguments):
 
 def _check_layer(layer, args, kwargs):
     """The arguments as the layer's own `__call__` would hand them on."""
-    if layer.compute_dtype != layer.variable_dtype:
+    casts = private.casts_inputs(layer)
+    if casts and layer.compute_dtype != layer.variable_dtype:
         raise unsupported(layer, "computes in mixed precision")
     if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
@@ -128,7 +129,7 @@ def _check_layer(layer, args, kwargs):
     if polynomials(kwargs):
         bound = inspect.signature(layer.call).bind(*args, **kwargs)
         args, kwargs = bound.args, bound.kwargs
-    if layer.autocast:
+    if casts:
         args, kwargs = keras.tree.map_structure(
             lambda x: _cast(x, layer.compute_dtype), (args, kwargs)
         )
