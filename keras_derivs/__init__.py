@@ -1,8 +1,8 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
-from keras_derivs import quiet
+from keras_derivs.cli import quiet
 
-quiet.import_keras()  # without log lines where a command runs
+quiet.start()  # where a command runs
 
 from keras_derivs import plotting, taylor
 from keras_derivs.layers.gradient import Gradient

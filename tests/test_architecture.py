@@ -25,7 +25,6 @@ BELOW = {
     "features": {"graph"},
     "plotting": {"features", "layers"},
     "tables": set(),
-    "quiet": set(),
     "cli": {"demo", "features", "graph", "layers", "plotting", "symbolic", "tables", "verify"},
     "demo": set(),  # the public names alone
 }

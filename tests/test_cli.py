@@ -13,7 +13,7 @@ from keras import layers, ops
 from truth import EXACT, close
 
 import keras_derivs as kd
-from keras_derivs.cli import main
+from keras_derivs.cli import main, quiet
 from keras_derivs.cli.parser import parse
 from keras_derivs.tables import opened, reading
 
@@ -270,14 +270,38 @@ def test_a_derivative_that_is_not_finite_writes_nothing(here, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [["-m", "keras_derivs"], ["-c", "import keras_derivs.absent"]])
-def test_a_command_prints_no_log_lines_but_a_failed_import_does(how, here):
-    command = [sys.executable, *how, "explain", "house.keras"]
+def test_a_command_prints_no_log_lines(here):
+    command = [sys.executable, "-m", "keras_derivs", "explain", "house.keras"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    if how[0] == "-m":
-        assert done.returncode == 0 and not done.stderr and "Gradient of price" in done.stdout
-    else:
-        assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
+    assert done.returncode == 0 and not done.stderr and "Gradient of price" in done.stdout
+
+
+def test_an_import_that_fails_prints_what_was_kept_back(capfd):
+    with quiet.silence():
+        os.write(2, b"log line")
+    assert not capfd.readouterr().err
+    with pytest.raises(ImportError), quiet.silence():
+        os.write(2, b"the reason")
+        raise ImportError
+    assert capfd.readouterr().err == "the reason"
+
+
+def test_what_a_command_is():
+    assert quiet.is_command(["-m", "explain"], ["python", "-m", "keras_derivs", "explain"])
+    assert quiet.is_command(["/usr/bin/keras-derivs", "demo"], ["python", "/usr/bin/keras-derivs"])
+    assert not quiet.is_command(["-m", "keras_derivs"], ["python", "-m", "pytest", "keras_derivs"])
+    assert not quiet.is_command(["train.py"], ["python", "train.py", "-m", "keras_derivs"])
+    assert not quiet.is_command([], [])
+
+
+def test_help_and_wrong_arguments_do_not_wait_for_keras(here):
+    (here / "keras.py").write_text("raise ImportError('Keras was imported')")
+    for words, status in ((["--help"], 0), (["gradient", "--help"], 0), (["gradient"], 2)):
+        command = [sys.executable, "-m", "keras_derivs", *words]
+        blocked = {**environment(), "PYTHONPATH": f"{here}:{environment()['PYTHONPATH']}"}
+        done = subprocess.run(command, env=blocked, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert len(done.stderr.splitlines()) == (status == 2)
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ MOST_ROWS = 30
 
 def show(title, head, rows):
     """Print a table; numbers are aligned to the right, of many rows the first ones are shown."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    print(title)
+    table = Table(show_edge=False)
     numeric = [all(isinstance(row[n], float) for row in rows) for n in range(len(head))]
     for words, right in zip(head, numeric):
         table.add_column(words, justify="right" if right else "left", overflow="fold")
@@ -31,10 +32,6 @@ def _shown(value):
 def _console(file):
     wide = None if file.isatty() else 110
     return Console(file=file, width=wide, highlight=False, emoji=False, markup=False)
-
-
-def note(text):
-    print(text, file=sys.stderr)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The command line and its exit status."""
 
+import importlib
 import sys
 import warnings
 
-from keras_derivs.cli.console import note
 from keras_derivs.cli.parser import PROGRAM, parse
 from keras_derivs.tables.problem import Problem, one_line
 
@@ -25,15 +25,20 @@ def main(arguments=None):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         try:
-            status = chosen.run(chosen)
+            status = _function(chosen.run)(chosen)
         except Problem as problem:
             return _failed(chosen.command, one_line(problem))
         except KeyboardInterrupt:
             return _failed(chosen.command, "interrupted", 130)
     ours = [str(warning.message) for warning in told if warning.category is UserWarning]
     for text in dict.fromkeys(ours):
-        note(f"note: {' '.join(text.split())}")
+        print(f"note: {' '.join(text.split())}", file=sys.stderr)
     return status or 0
+
+
+def _function(path):
+    module, name = path.split(".")
+    return getattr(importlib.import_module(f"keras_derivs.cli.{module}"), name)
 
 
 def _failed(command, words, status=2):

@@ -11,18 +11,18 @@ import keras_derivs
 from keras_derivs import symbolic
 from keras_derivs.cli import models
 from keras_derivs.cli.console import show
+from keras_derivs.cli.parser import KINDS
 from keras_derivs.graph import private
 from keras_derivs.tables import Problem, chosen
 from keras_derivs.tables.problem import reported
 from keras_derivs.tables.writing import beside
 
-KINDS = {
-    "gradient": (symbolic.gradient, "of one entry of an output, by an input or some features"),
-    "jacobian": (symbolic.jacobian, "of all entries of an output"),
-    "hessian": (symbolic.hessian, "second derivatives"),
-    "hessian_diagonal": (symbolic.hessian_diagonal, "second derivatives by each feature twice"),
-    "laplacian": (symbolic.laplacian, "their sum"),
-    "partial": (None, "one partial derivative: u_xx=u/x,x"),
+FUNCTIONS = {
+    "gradient": symbolic.gradient,
+    "jacobian": symbolic.jacobian,
+    "hessian": symbolic.hessian,
+    "hessian_diagonal": symbolic.hessian_diagonal,
+    "laplacian": symbolic.laplacian,
 }
 
 
@@ -87,7 +87,7 @@ class _Outputs:
         xs = [x for _, x in chosen_ones]
         if len(xs) > 1 and kind == "hessian":
             raise Problem(f"{spec!r}: a Hessian needs one input tensor: OUTPUT/INPUTS")
-        results = KINDS[kind][0](y, xs if len(xs) > 1 else xs[0])
+        results = FUNCTIONS[kind](y, xs if len(xs) > 1 else xs[0])
         if not isinstance(results, list):
             return self._put(name or f"{kind}_{label}", results, spec)
         for (x, _), result in zip(chosen_ones, results):

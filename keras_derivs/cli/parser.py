@@ -1,11 +1,19 @@
 """The arguments of every command, each with an example."""
 
 import argparse
-
-from keras_derivs.cli import derivatives, models_out, reports
+import sys
 
 PROGRAM = "keras-derivs"
 SELECTION = "names or numbers: a,b  area:rooms  3:7 (the end left out)"
+
+KINDS = {
+    "gradient": "of one entry of an output, by an input or some features",
+    "jacobian": "of all entries of an output",
+    "hessian": "second derivatives",
+    "hessian_diagonal": "second derivatives by each feature twice",
+    "laplacian": "their sum",
+    "partial": "one partial derivative: u_xx=u/x,x",
+}  # what `derive` adds
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parse(arguments):
+def parse(arguments=None):
     parser = Parser(
         prog=PROGRAM,
         description="Derivatives of trained Keras models.",
@@ -25,7 +33,8 @@ def parse(arguments):
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (*_DERIVATIVES, _verify, _explain, _compare, _derive, _export, _demo):
         add(commands)
-    return parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    return parser.parse_args(given or ["--help"])
 
 
 def _command(commands, name, run, help, example):
@@ -36,7 +45,7 @@ def _command(commands, name, run, help, example):
         epilog=f"example:\n  {PROGRAM} {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run)  # "module.function": nothing is imported for the help
     return command
 
 
@@ -57,7 +66,7 @@ def _model(command, data=None):
 
 def _derivative(name, help, example, many=True):
     def add(commands):
-        command = _command(commands, name, derivatives.run, help, example)
+        command = _command(commands, name, "derivatives.run", help, example)
         _model(command, "needed")
         words = "outputs to differentiate" if many else "the output to differentiate"
         command.add_argument(
@@ -124,7 +133,7 @@ _DERIVATIVES = (
 
 def _verify(commands):
     help = "compare derivatives with differences; exit status 1 if they are not right"
-    command = _command(commands, "verify", reports.verify, help, "verify house.keras houses.csv")
+    command = _command(commands, "verify", "reports.verify", help, "verify house.keras houses.csv")
     _model(command, "optional")
     command.add_argument(
         "--order",
@@ -141,13 +150,15 @@ def _verify(commands):
 
 def _explain(commands):
     help = "which strategy computes each derivative of a model, and what is not verified"
-    command = _command(commands, "explain", reports.explain, help, "explain house.keras")
+    command = _command(commands, "explain", "reports.explain", help, "explain house.keras")
     _model(command)
 
 
 def _compare(commands):
     help = "how long each strategy takes for the derivatives of a model, here"
-    command = _command(commands, "compare", reports.compare, help, "compare house.keras houses.csv")
+    command = _command(
+        commands, "compare", "reports.compare", help, "compare house.keras houses.csv"
+    )
     _model(command, "optional")
     command.add_argument("--training", action="store_true", help="time training steps")
 
@@ -155,11 +166,11 @@ def _compare(commands):
 def _derive(commands):
     help = "save a model with its derivatives as further outputs"
     example = "derive house.keras -o with.keras --gradient price --laplacian bend=price/0:2"
-    command = _command(commands, "derive", models_out.derive, help, example)
+    command = _command(commands, "derive", "models_out.derive", help, example)
     _model(command)
     command.add_argument("-o", "--output-file", dest="file", metavar="WITH.keras", required=True)
     command.add_argument("--features", metavar="NAMES", help="names of the features: area,age,…")
-    for kind in models_out.KINDS:
+    for kind, words in KINDS.items():
         command.add_argument(
             f"--{kind.replace('_', '-')}",
             action="append",
@@ -167,14 +178,14 @@ def _derive(commands):
             nargs="?",
             const="",
             metavar="[NAME=][OUTPUT][/INPUTS]",
-            help=models_out.KINDS[kind][1],
+            help=words,
         )
 
 
 def _export(commands):
     help = "write a model for another runtime, and compare it there"
     command = _command(
-        commands, "export", models_out.export, help, "export house.keras -o house.onnx"
+        commands, "export", "models_out.export", help, "export house.keras -o house.onnx"
     )
     _model(command, "optional")
     command.add_argument("-o", "--output-file", dest="file", metavar="FILE", required=True)
@@ -183,7 +194,7 @@ def _export(commands):
 
 def _demo(commands):
     help = "train a physics-informed network for Burgers' equation and draw it"
-    command = _command(commands, "demo", reports.demo, help, "demo --quick --output burgers")
+    command = _command(commands, "demo", "reports.demo", help, "demo --quick --output burgers")
     command.add_argument("--quick", action="store_true", help="a short training, of some seconds")
     command.add_argument(
         "--output", default=".", metavar="DIR", help="where to write the model and the picture"

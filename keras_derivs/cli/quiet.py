@@ -1,7 +1,8 @@
-"""No log lines of TensorFlow in the commands.
+"""The start of a command, before Keras is imported.
 
-They come while it is imported, before any log level counts. So while a command imports Keras, the
-descriptor of stderr leads to a file; if the import fails, what it holds is printed after all.
+Help, and what is wrong with the arguments, need no Keras and do not wait for it. Log lines of
+TensorFlow come while it is imported, before any log level counts: so while a command imports
+Keras, the descriptor of stderr leads to a file; if the import fails, what it holds is printed.
 """
 
 import os
@@ -9,12 +10,15 @@ import sys
 import tempfile
 from contextlib import contextmanager
 
+from keras_derivs.cli.parser import parse
+
 COMMAND, MODULE = "keras-derivs", "keras_derivs"
 
 
-def import_keras():
-    """Import Keras and its framework, without their log lines where a command runs."""
+def start():
+    """Where a command runs, read its arguments and import Keras without log lines."""
     if is_command(sys.argv, sys.orig_argv):
+        parse()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with silence():
             import keras  # noqa: F401
