@@ -151,6 +151,28 @@ ROWS = {
     "logaddexp2": row(lambda x: ops.logaddexp2(x, ops.sin(x))),
     "arctan2": row(lambda x: ops.arctan2(x[:, :1], x * x - 2) + ops.arctan2(x, 0.3)),
     "arctan2, left": row(lambda x: ops.arctan2(fixed((3, 4)), x)),
+    "mod": row(lambda x: ops.mod(x * ops.exp(x) / 4, 9.0) + ops.mod(-7.0, 5 + ops.sin(x) / 4)),
+    "fmod": row(lambda x: ops.fmod(x * x - 9, 20.0) + ops.fmod(8.0, 5 + ops.sin(x) / 4)),
+    "sinc": row(lambda x: ops.sinc(x * x)),
+    "median": row(lambda x: ops.median(x * x, axis=-1)),
+    "median, odd": row(lambda x: ops.median(ops.sin(x), axis=1, keepdims=True), (3,)),
+    "norm of order 3": row(lambda x: ops.norm(x, ord=3, axis=-1)),
+    "norm of order 1.5": row(lambda x: ops.norm(x, ord=1.5, axis=-1, keepdims=True)),
+    "det": row(lambda x: ops.det(ops.sin(x)), (3, 3)),
+    "inv": row(lambda x: ops.inv(x * x + 3 * np.eye(3)), (3, 3)),
+    "solve": row(lambda x: ops.solve(x * x + 3 * np.eye(3), x), (3, 3)),
+    "categorical": row(
+        lambda x: ops.categorical_crossentropy(ops.sin(x), x, from_logits=True)
+        + ops.categorical_crossentropy(ops.sin(x), ops.softmax(x) ** 2)
+    ),
+    "sparse categorical": row(
+        lambda x: ops.sparse_categorical_crossentropy(np.array([1, 0, 2]), x, from_logits=True)
+        + ops.sparse_categorical_crossentropy(np.array([1, 0, 2]), ops.softmax(x))
+    ),
+    "binary": row(
+        lambda x: ops.binary_crossentropy(ops.sin(x), x, from_logits=True)
+        + ops.binary_crossentropy(ops.sin(x), ops.sigmoid(x))
+    ),
     "cross": row(lambda x: ops.cross(x, ops.exp(x)) + ops.cross(fixed((3, 3)), x), (3,)),
     "tensordot": row(lambda x: ops.tensordot(x * x, fixed((2, 4)), axes=1), (3, 2)),
     "tensordot, axes": row(

@@ -295,3 +295,22 @@ def test_a_function_keeps_two_gradients(first):
     for turn in (plain, made) * 2 if first == "plain" else (made, plain) * 2:
         found = plain() if turn is plain else made(x)
         close(found, [[0, 0, 0] if turn is plain else [6, 0, 0]], EXACT["float32"])
+
+
+def test_a_remainder_is_no_step(float64):
+    """`fmod` is made of signs, of which no warning is due."""
+    model = layer(lambda x: ops.fmod(7.5 * x, 2.0) + ops.fmod(x + 9, 1.0 + x), (1,))
+    close(kd.Gradient(model)(np.array([[1.0], [-1.2]]))[0], [7.5 + 1 - 5], EXACT["float64"])
+
+
+def test_constants_of_the_shape_of_x_do_not_vary(float64):
+    function = lambda x: tf.math.betainc(tf.ones_like(x), 2 * ops.ones_like(x), x)  # noqa: E731
+    made = kd.Laplacian(planted(function, 1))
+    close(made(np.array([[0.3]])), [[-2.0]], EXACT["float64"])
+
+
+def test_estimates_are_told():
+    x = keras.Input((2,))
+    y = layers.Lambda(tf.quantization.fake_quant_with_min_max_args, name="planted")(x)
+    with pytest.warns(UserWarning, match="Rounded: 'FakeQuant.*' in 'planted'.*straight-through"):
+        kd.Jacobian(keras.Model(x, y))

@@ -24,6 +24,7 @@ def unverified(model, steps, order, choice):
         *backend.FLAT,
         *backend.LOST,
         *backend.AT_ZERO,
+        *backend.ESTIMATED,
     }  # of these other notes tell
     types = {step.type for step in steps if backend.VERIFIED.get(step.type, 0) < least} - told
     where = places(model, [step for step in steps if not step.own], types)

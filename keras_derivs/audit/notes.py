@@ -21,6 +21,10 @@ KINKED = (
     "Piecewise linear: {places}. The second derivative of what passes there is zero. Use a smooth "
     "activation such as 'tanh', 'silu' or 'softplus' if it should count."
 )
+ESTIMATED = (
+    "Rounded: {places}. Its derivative is TensorFlow's straight-through estimate, which takes "
+    "rounding for the identity. Leave it out for the derivative of the model before rounding."
+)
 AT_ZERO = (
     "No second derivative there: {places}. At zero 0 is returned for it, and for the part of a "
     "function of it, even where that function has a second derivative. Powers such as "
@@ -42,7 +46,8 @@ def across(model, steps, num_rows):
 
 def notes(model, steps, order):
     """Sentences on what derivatives up to `order` lack, or have zeros for."""
-    kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT, REPEATED: backend.VECTORS}
+    kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT, ESTIMATED: backend.ESTIMATED}
+    kinds[REPEATED] = backend.VECTORS
     if order > 1:
         kinds |= {
             KINKED: backend.KINKED,

@@ -36,10 +36,10 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_ZERO", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
-    "VALUES", "VECTORS", "VERIFIED", "after", "compiled", "compiling", "double", "drawn", "held",
-    "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting", "traced",
-    "tracing", "vjp", "weights_scope",
+    "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT",
+    "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "compiled", "compiling", "double",
+    "drawn", "held", "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting",
+    "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_derivs import limits
 from keras_derivs.engine import choose
 from keras_derivs.graph import Coordinates, SubGraph, private
-from keras_derivs.layers import selection
+from keras_derivs.layers import precision, selection
 
 HALF = ("float16", "bfloat16")
 
@@ -147,6 +147,8 @@ def warn_of_dtypes(model, dtype, name):
             f"with dtype='{dtype}' for accurate derivatives.",
             stacklevel=3,
         )
+    if "float64" in computed:
+        precision.warn_of_inputs(model, name)
 
 
 def input_names(model, structure):

@@ -16,6 +16,7 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
 )
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     AT_ZERO,
+    ESTIMATED,
     FLAT,
     KINKED,
     LOST,

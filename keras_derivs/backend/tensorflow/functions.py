@@ -131,6 +131,29 @@ def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     return tf.where(x > threshold, above, negative_slope * (x - threshold))
 
 
+def _fmod(x1, x2):
+    """x1 - q x2 for a whole number q, which does not vary."""
+    value = plain(knp.fmod)(x1, x2)
+    x1, x2 = (tf.cast(x, value.dtype) for x in (x1, x2))
+    found = x1 - held(tf.round((x1 - value) / x2)) * x2
+    return found + held(value - found)
+
+
+def _ones_like(input, dtype=None, name=None, **options):
+    return _like(1, tf.ones_like, input, dtype, name, options)
+
+
+def _zeros_like(input, dtype=None, name=None, **options):
+    return _like(0, tf.zeros_like, input, dtype, name, options)
+
+
+def _like(number, function, x, dtype, name, options):
+    """Made of the shape alone, so that no gradient is looked for."""
+    if options or not isinstance(x, tf.Tensor) or not (x.dtype.is_floating or x.dtype.is_complex):
+        return plain(function)(x, dtype=dtype, name=name, **options)
+    return tf.fill(tf.shape(x), tf.cast(number, dtype or x.dtype), name=name)
+
+
 def _cbrt(x):
     (x,) = _promoted("cbrt", x)
     return tf.where(x < 0, -tf.pow(-x, 1 / 3), tf.pow(x, 1 / 3))
@@ -218,6 +241,9 @@ TABLE = [
     ("ldexp", _ldexp, knp),
     ("clip", _clip, knp),
     ("hard_tanh", _hard_tanh, nn),
+    ("fmod", _fmod, knp),
+    ("ones_like", _ones_like, tf),
+    ("zeros_like", _zeros_like, tf),
     ("cbrt", _cbrt, knp),
     ("static_call", _relu, activations.ReLU),
     ("elu", _elu, nn),

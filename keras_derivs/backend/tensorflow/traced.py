@@ -34,6 +34,12 @@ FLAT = {
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
+# They round, and their gradient takes that for the identity.
+ESTIMATED = {
+    "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel",
+    "QuantizeAndDequantize", "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3",
+    "QuantizeAndDequantizeV4",
+}  # fmt: skip
 AT_ZERO = quotients.MISSED  # they have none at zero
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {

@@ -6,6 +6,8 @@ from keras_derivs.engine.taylor import (  # noqa: F401 (importing them registers
     rules_formulas,
     rules_layers,
     rules_linear,
+    rules_losses,
+    rules_matrices,
     rules_piecewise,
     rules_pooling,
     rules_reductions,

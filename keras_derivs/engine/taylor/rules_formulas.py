@@ -81,6 +81,46 @@ def ptp(operation, x):
     return ops.max(x, **along) - ops.min(x, **along)
 
 
+@taylor_rule(knp.Mod, knp.Fmod)
+def remainder(operation, a, b):
+    """a - n b for a whole number n, which does not vary."""
+    first, second = values([a, b])
+    value = operation.call(first, second)
+    count = ops.round((first - value) / second)
+    return fit(call(lambda a, b: a - count * b, a, b), value)
+
+
+@formula(knp.Sinc)
+def sinc(operation, x):
+    """Near 0 the mean of cos(pi t x) for t from 0 to 1, by Gauss's quadrature."""
+    near = ops.abs(x) < 1 / math.pi
+    nodes, weights = (ops.convert_to_tensor(values, x.dtype) for values in _gauss())
+    inner = ops.expand_dims(ops.where(near, x, ops.zeros_like(x)) * math.pi, -1)
+    outer = ops.where(near, ops.ones_like(x), x) * math.pi
+    mean = ops.sum(ops.cos(inner * nodes) * weights, axis=-1)
+    return ops.where(near, mean, ops.sin(outer) / outer)
+
+
+def _gauss():
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    return (nodes + 1) / 2, weights / 2
+
+
+@formula(knp.Median)
+def median(operation, x):
+    """The mean of the two entries in the middle of the sorted ones, or that one."""
+    axis, size = _only_axis(operation, x)
+    middle = ops.take(ops.sort(x, axis=axis), [(size - 1) // 2, size // 2], axis=axis)
+    return ops.mean(middle, axis=axis, keepdims=operation.keepdims)
+
+
+def _only_axis(operation, x):
+    axes = operation.axis or ()
+    if len(axes) != 1 or axes[0] % len(x.shape) == 0 or x.shape[axes[0]] is None:
+        raise unsupported(operation, "needs one axis of known length, which is not that of samples")
+    return axes[0] % len(x.shape), x.shape[axes[0]]
+
+
 @formula(knp.Cross)
 def cross(operation, a, b):
     """a2 b3 - a3 b2 and so on, along the last axis."""

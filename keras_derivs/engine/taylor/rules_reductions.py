@@ -1,6 +1,8 @@
 """Rules that combine entries along axes: reductions, softmax, normalisations."""
 
+import functools
 import itertools
+import math
 import operator
 
 import keras
@@ -8,6 +10,7 @@ from keras import ops
 
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import square
+from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import plus, product
 from keras_derivs.engine.taylor.rules_linear import apart
@@ -143,7 +146,17 @@ def norm_of(operation, x, order, axis, keepdims):
     if order == 1:
         sign = ops.sign(x.value)
         return reduce(ops.sum, x.each(lambda c: c * sign), axis, keepdims)
-    raise unsupported(operation, f"has no Taylor rule for order {order}")
+    if isinstance(order, str) or not 0 < abs(order) < math.inf or order < 1:
+        raise unsupported(operation, f"has no Taylor rule for order {order}")
+    return call(functools.partial(_sum_of_powers, order, axis, keepdims), x)
+
+
+def _sum_of_powers(order, axis, keepdims, x):
+    """(sum |x|^p)^(1/p), whose derivatives at zero are taken to be zero."""
+    total = ops.sum(ops.abs(x) ** order, axis=axis, keepdims=keepdims)
+    zero = ops.equal(total, 0)
+    root = ops.where(zero, ops.ones_like(total), total) ** (1 / order)
+    return ops.where(zero, ops.zeros_like(total), root)
 
 
 @taylor_rule(knp.Max, knp.Amax)
