@@ -5,11 +5,13 @@ from keras_derivs.cli import quiet
 quiet.start()  # where a command runs
 
 from keras_derivs import plotting, taylor
+from keras_derivs.layers.determinant import LogDeterminant
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian
 from keras_derivs.layers.partials import Partials
+from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
 from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.symbolic import (
@@ -18,12 +20,15 @@ from keras_derivs.symbolic import (
     divergence,
     fuse,
     gradient,
+    gradient_penalty,
     hessian,
     hessian_diagonal,
     hvp,
     jacobian,
+    jacobian_penalty,
     jvp,
     laplacian,
+    log_determinant,
     partials,
     sub_jacobian,
     vjp,
@@ -39,10 +44,13 @@ __all__ = [
     "Curl",
     "Divergence",
     "Gradient",
+    "GradientPenalty",
     "Hessian",
     "HessianDiagonal",
     "Jacobian",
+    "JacobianPenalty",
     "Laplacian",
+    "LogDeterminant",
     "Partials",
     "SubJacobian",
     "curl",
@@ -50,12 +58,15 @@ __all__ = [
     "divergence",
     "fuse",
     "gradient",
+    "gradient_penalty",
     "hessian",
     "hessian_diagonal",
     "hvp",
     "jacobian",
+    "jacobian_penalty",
     "jvp",
     "laplacian",
+    "log_determinant",
     "partials",
     "plotting",
     "sub_jacobian",

@@ -116,6 +116,26 @@ ROWS = {
         lambda: kd.Jacobian(net())(tf.sparse.from_dense(np.eye(2, dtype="float32"))), TypeError, "dense",
     ),
     "ragged numbers": (lambda: kd.Jacobian(net())(tf.ragged.constant([[1.0], [2.0, 3.0]])), TypeError, "dense"),
+    "vector penalty": (lambda: kd.GradientPenalty(net()), ValueError, "scalar output.*component="),
+    "negative target": (lambda: kd.GradientPenalty(net(1), target=-1), ValueError, "target=.*least 0.*-1"),
+    "target in words": (lambda: kd.gradient_penalty(*symbolic(), target="one"), TypeError, "target=.*'one'"),
+    "no number as target": (lambda: kd.GradientPenalty(net(1), target=np.nan), ValueError, "target=.*finite.*nan"),
+    "not square": (lambda: kd.LogDeterminant(net(3)), ValueError, "as many outputs as inputs.*(None, 3)"),
+    "no field": (lambda: kd.Divergence(net(3), num_samples=2), ValueError, "vector field.*(None, 3)"),
+    "no samples": (lambda: kd.JacobianPenalty(net(), num_samples=0), ValueError, "num_samples=.*positive.*0"),
+    "samples by forward": (
+        lambda: kd.JacobianPenalty(net(), num_samples=2, strategy="forward"), ValueError, "strategy=.*forward",
+    ),
+    "unknown sampling": (
+        lambda: kd.Laplacian(net(), num_samples=2, sampling="columns"), ValueError, "sampling=.*'columns'",
+    ),
+    "sampling nothing": (
+        lambda: kd.Laplacian(net(), sampling="coordinates"), ValueError, "sampling=.*num_samples=",
+    ),
+    "open output": (
+        lambda: kd.JacobianPenalty(keras.Sequential([keras.Input((None, 2)), layers.Dense(2)]), num_samples=2),
+        ValueError, "num_samples=.*axes are known.*(None, None, 2)",
+    ),
     "no gradient": (lambda: kd.Gradient(argmax()), ValueError, "differentiable operations.*argmax"),
     "out of range": (lambda: kd.SubJacobian(net(), outputs=[5]), ValueError, r"outputs=.*-3 to 2.*\[5\]"),
     "far below": (lambda: kd.SubJacobian(net(), inputs=-3), ValueError, r"inputs=.*-2 to 1"),

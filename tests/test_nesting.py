@@ -28,6 +28,9 @@ LAYERS = {
     "Laplacian": (1, {}, (1,)),
     "Divergence": (2, {}, (1,)),
     "Curl": (2, {}, (1,)),
+    "GradientPenalty": (1, {"target": 0.5}, (1,)),
+    "JacobianPenalty": (2, {}, (1,)),
+    "LogDeterminant": (2, {}, (1,)),
     "Partials": (1, {"terms": [(0,), (1, 1)]}, [(1,), (1,)]),
 }
 PRODUCTS = {  # the shapes of x and v, too
@@ -169,6 +172,9 @@ def test_shapes_of_several_inputs_and_a_value():
     assert found == ((None, 1), {"a": (None, 2), "b": (None, 3)})
 
 
+QUICK = ("Gradient", "Partials", "JVP", "GradientPenalty")
+
+
 def check_layer(name, monkeypatch):
     num_outputs, options, shape, *rest = {**LAYERS, **PRODUCTS}[name]
     inputs = [(3, *one) for one in rest[0]] if rest else (3, 2)
@@ -188,14 +194,14 @@ def check_layer(name, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist|.shuffle=True. was passed")
-@pytest.mark.parametrize("name", ["Gradient", "Partials", "JVP"])
+@pytest.mark.parametrize("name", QUICK)
 def test_what_keras_asks_of_a_layer(name, monkeypatch):
     check_layer(name, monkeypatch)
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Gradients do not exist|.shuffle=True. was passed")
-@pytest.mark.parametrize("name", sorted({*LAYERS, *PRODUCTS} - {"Gradient", "Partials", "JVP"}))
+@pytest.mark.parametrize("name", sorted({*LAYERS, *PRODUCTS} - {*QUICK}))
 def test_what_keras_asks_of_every_layer(name, monkeypatch):
     check_layer(name, monkeypatch)
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from keras_derivs import backend
 from keras_derivs.engine import cost
+from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
+from keras_derivs.engine.taylor import sampled as sampled_taylor
 from keras_derivs.engine.taylor import strategies as taylor
 from keras_derivs.engine.taylor.rules import UnsupportedOperation  # noqa: F401 (of `solve`)
 
@@ -32,6 +34,10 @@ STRATEGIES = {
     "partials": {
         "taylor": (taylor.partials, cost.taylor_partials),
         "reverse": (tape.partials, cost.reverse_partials),
+    },
+    "projections": {
+        "reverse": (sampled_tape.projections, cost.reverse_projections),
+        "taylor": (sampled_taylor.projections, cost.taylor_projections),
     },
     "jvp": {
         "taylor": (taylor.jvp, cost.taylor_jvp),

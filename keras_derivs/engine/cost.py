@@ -53,6 +53,14 @@ def reverse_hvp(request, rows, columns):
     return 4, "1 forward, 1 backward and 1 second backward pass"
 
 
+def reverse_projections(request, rows, columns):
+    return reverse_jacobian(request, request.num_samples, columns)
+
+
+def taylor_projections(request, rows, columns):
+    return _polynomial(_none_or(columns, lambda _: 1 + request.num_samples))
+
+
 def taylor_jvp(request, rows, columns):
     return _polynomial(2)
 

@@ -67,7 +67,7 @@ class Request:
     until the request is `listed`. `terms` are tuples of (number of x, flat index), `vectors` what
     a product multiplies with. `directions` has a row for each direction and a column for each
     entry selected by `columns`; it takes their place in a sum of second derivatives, and
-    `weights` are its coefficients.
+    `weights` are its coefficients. `num_samples` is the number of random vectors of projections.
     """
 
     kind: str
@@ -78,6 +78,7 @@ class Request:
     directions: Any = None
     weights: Any = None
     chunk_size: int | None = None
+    num_samples: int | None = None
 
     def listed(self):
         """The same request, in which ranges of indices are arrays."""
@@ -89,7 +90,7 @@ class Request:
         """The highest order of derivative that is asked for."""
         if self.kind == "partials":
             return max(map(len, self.terms), default=0)
-        return 1 if self.kind in ("jacobian", "jvp", "vjp") else 2
+        return 1 if self.kind in ("jacobian", "projections", "jvp", "vjp") else 2
 
 
 def _listed(indices):
@@ -105,6 +106,14 @@ def size(x):
 def flatten(x):
     """`x` with all axes but the batch in one."""
     return ops.reshape(x, (-1, size(x)))
+
+
+def side_by_side(x):
+    """(samples, B, *shape) as (B, samples, entries)."""
+    samples, batch, *shape = ops.shape(x)
+    known = all(isinstance(n, int) for n in shape)
+    entries = math.prod(shape) if known else ops.prod(ops.stack(shape))
+    return ops.swapaxes(ops.reshape(x, (samples, batch, entries)), 0, 1)
 
 
 def scatter(v, indices, entries):

@@ -91,6 +91,26 @@ def check_number(count, name, least):
     return int(count)
 
 
+def check_option(option, name, options):
+    """One of a few words."""
+    if not isinstance(option, str) or option not in options:
+        raise ValueError(
+            f"`{name}=` needs one of {tuple(options)}. Received: {limits.shown(option)}. Leave it "
+            f"out for {next(iter(options))!r}."
+        )
+    return option
+
+
+def check_real_number(number, name, least):
+    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    if not real or not least <= number < math.inf:
+        raise (ValueError if real else TypeError)(
+            f"`{name}=` needs a finite number of at least {least}. Received: "
+            f"{limits.shown(number)} (of type {type(number).__name__}). Leave it out for {least}."
+        )
+    return float(number)
+
+
 def check_choice(choice, name):
     """A position or a name."""
     whole = isinstance(choice, numbers.Integral) and not isinstance(choice, bool)

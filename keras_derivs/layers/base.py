@@ -33,6 +33,7 @@ class DerivativeLayer(keras.layers.Layer):
     kind = None
     needs_keras_file = True
     coupled = False  # whether the rows of a batch may depend on each other
+    linear = True  # whether its results are linear in the derivatives that they are made of
     is_derivative = True  # what other layers are told apart by
 
     def __init__(
@@ -134,11 +135,11 @@ class DerivativeLayer(keras.layers.Layer):
         target = Target(
             self.model, inputs, flat, plan.wrt, plan.output, mode.training, masks, alone
         )
-        request = self.with_vectors(plan, target, vectors)
         with modes.applied(self, mode):
-            y, results = self._solve(plan, target, request)
+            y, results = self._solve(plan, target, vectors)
         arguments.check_rows(y, target.xs[0], self.model)
-        results = compilation.guarded(results, self.model, plan.steps, request.order, self.name)
+        order = plan.request.order
+        results = compilation.guarded(results, self.model, plan.steps, order, self.name)
         return self.arrange(plan, target, y, results)
 
     def warn_of_modes(self, called=None):
@@ -193,7 +194,8 @@ class DerivativeLayer(keras.layers.Layer):
             return keras.tree.pack_sequence_as(structure, results)
         return results if isinstance(self.wrt, list) or len(results) > 1 else results[0]
 
-    def _solve(self, plan, target, request):
+    def _solve(self, plan, target, vectors):
+        request = self.with_vectors(plan, target, vectors)
         try:
             return choose.solve(plan.choice, target, request)
         except NO_GRADIENT as error:
@@ -202,8 +204,8 @@ class DerivativeLayer(keras.layers.Layer):
             if self.strategy != "auto":
                 raise
             choice = choose.without_taylor(request, plan.y, plan.xs, error.culprit)
-            self._latest = replace(plan, choice=choice)
-            return choose.solve(choice, target, request)
+            self._latest = plan = replace(plan, choice=choice)
+            return choose.solve(choice, target, self.with_vectors(plan, target, vectors))
         except Exception as error:
             if "not invertible" in str(error):
                 raise self._without_inverse(target) from error

@@ -6,12 +6,13 @@ from keras import ops
 
 from keras_derivs import limits
 from keras_derivs.layers import arguments
-from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.base import register
 from keras_derivs.layers.operators import operator
+from keras_derivs.layers.sampling import SampledLayer
 
 
 @register
-class Laplacian(DerivativeLayer):
+class Laplacian(SampledLayer):
     """The Laplacian of every output, or another second-order operator, without the Hessian.
 
     sum_j d2y/dx_j^2 per sample, in units of [y]/[x]^2. With `coefficients=` a vector w,
@@ -19,10 +20,14 @@ class Laplacian(DerivativeLayer):
     sum_k w_k d2y/dv_k^2, where d/dv is the derivative v·d/dx. Coefficients are constants.
 
     With `num_samples=` n it is a random estimate for inputs of thousands of dimensions, from the
-    curvatures along n directions instead of all: unbiased, with a standard deviation of
-    sqrt(2/n) times the root of the sum of the squared off-diagonal entries of the Hessian. All
-    samples of a batch share the directions; every call draws new ones. The square of an estimate
-    is not an unbiased estimate of the square.
+    curvatures along n directions instead of all; unbiased. All samples of a batch share the
+    directions; every call draws new ones. The square of an estimate is not an unbiased estimate
+    of the square. Along directions of random signs its standard deviation is sqrt(2/n) times the
+    root of the sum of the squared off-diagonal entries of the Hessian. Along n of the d
+    coordinates (or of the given directions), drawn without replacement, it depends on the
+    diagonal alone: d sqrt((1/n - 1/d) d/(d - 1)) times the standard deviation of its entries;
+    better where the Hessian is nearly diagonal, or its diagonal nearly constant. Coefficients of
+    both signs take n samples for each sign.
 
     Args:
         model: A `keras.Model` or layer.
@@ -33,6 +38,8 @@ class Laplacian(DerivativeLayer):
             `(d, d)`, of which the symmetric part counts; or a number for each direction.
         directions: Vectors to differentiate along, `(directions, d)`.
         num_samples: Estimate from as many random directions; exact by default.
+        sampling: `"directions"` of random signs, or `"coordinates"`, some of the entries of the
+            inputs.
         seed: Seed of the random directions.
         **kwargs: As for `Gradient`.
 
@@ -59,10 +66,12 @@ class Laplacian(DerivativeLayer):
 
     Reference:
         Hutchinson, "A stochastic estimator of the trace of the influence matrix" (1989); Dangel
-        et al., "Collapsing Taylor Mode Automatic Differentiation" (2025).
+        et al., "Collapsing Taylor Mode Automatic Differentiation" (2025). Coordinates: Hu et al.,
+        "Tackling the Curse of Dimensionality with Physics-Informed Neural Networks" (2023).
     """
 
     kind = "laplacian"
+    drawn = "directions"
 
     def __init__(
         self,
@@ -73,14 +82,18 @@ class Laplacian(DerivativeLayer):
         directions=None,
         num_samples=None,
         seed=None,
+        sampling="directions",
         **kwargs,
     ):
-        super().__init__(model, wrt, output, **kwargs)
+        super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.operator = operator(coefficients, directions)
         self.coefficients, self.directions = as_lists(coefficients), as_lists(directions)
-        self.num_samples = arguments.check_count(num_samples, "num_samples", limits.MAX_SAMPLES)
-        self.seed = arguments.check_seed(seed)
-        self.random = None if num_samples is None else keras.random.SeedGenerator(self.seed)
+        self.sampling = arguments.check_option(sampling, "sampling", DRAWS)
+        if num_samples is None and sampling != "directions":
+            raise ValueError(
+                f"`sampling=` needs a number of samples. Received: {sampling!r}, and no "
+                f"`num_samples=`. Give both, or leave both out for the exact sum."
+            )
         self.check()
 
     def shapes(self, rows, columns):
@@ -95,9 +108,9 @@ class Laplacian(DerivativeLayer):
         request = replace(request, columns=_every_entry(request.columns, xs))
         num_inputs = self._count(request, xs)
         if self.random is not None:
-            signs = self._signs(num_inputs)
-            placeholder = np.broadcast_to(0.0, (len(signs), num_inputs))
-            return replace(request, directions=placeholder, weights=signs / self.num_samples)
+            weights = self._weights(num_inputs)
+            placeholder = np.broadcast_to(0.0, (len(weights), num_inputs))
+            return replace(request, directions=placeholder, weights=weights)
         if self.operator.directions is not None:
             directions, weights = self.operator.directions, self.operator.weights
             return replace(request, directions=directions, weights=weights)
@@ -106,25 +119,17 @@ class Laplacian(DerivativeLayer):
     def with_vectors(self, plan, target, vectors):
         if self.random is None:
             return plan.request
-        num_inputs = plan.request.directions.shape[1]
-        drawn = [
-            self._draw(factor, plan.xs[0].dtype)
-            for factor in self.operator.factors(num_inputs)
-            if factor.any()
-        ]
+        num_inputs, dtype = plan.request.directions.shape[1], plan.xs[0].dtype
+        draw = DRAWS[self.sampling]
+        drawn = [draw(self, factor, dtype) for factor in self._factors(num_inputs)]
         return replace(plan.request, directions=ops.concatenate(drawn, axis=0))
-
-    def explain(self):
-        estimate = f"; an estimate from {self.num_samples} random directions"
-        return super().explain() + (estimate if self.num_samples else "")
 
     def get_config(self):
         return {
             **super().get_config(),
             "coefficients": self.coefficients,
             "directions": self.directions,
-            "num_samples": self.num_samples,
-            "seed": self.seed,
+            "sampling": self.sampling,
         }
 
     @classmethod
@@ -144,17 +149,40 @@ class Laplacian(DerivativeLayer):
         limits.check(sum(counts), limits.MAX_NUMBERS, self.name, "entries of the inputs")
         return sum(counts)
 
-    def _signs(self, num_inputs):
+    def _factors(self, num_inputs):
+        return [factor for factor in self.operator.factors(num_inputs) if factor.any()]
+
+    def _weights(self, num_inputs):
         """One for each random direction: of the positive part of the operator, the negative."""
         parts = zip(self.operator.factors(num_inputs), (1.0, -1.0))
-        return np.repeat([sign for part, sign in parts if part.any()], self.num_samples)
+        counts = [(self._count_of(part), sign) for part, sign in parts if part.any()]
+        return np.concatenate([np.full(count, sign / count) for count, sign in counts])
 
-    def _draw(self, factor, dtype):
-        """Random directions v with the mean of vv' equal to P'P (Hutchinson's are signs)."""
-        shape = (self.num_samples, len(factor))
-        signs = keras.random.randint(shape, 0, 2, seed=self.random)
-        signs, factor = ops.cast(2 * signs - 1, dtype), ops.convert_to_tensor(factor, dtype)
+    def _count_of(self, factor):
+        """How many directions are drawn: of coordinates, not more than there are."""
+        there = np.count_nonzero(factor) if factor.ndim == 1 else len(factor)
+        return min(self.num_samples, there) if self.sampling == "coordinates" else self.num_samples
+
+    def _mixed(self, factor, dtype):
+        """Random directions v with the mean of vv' equal to P'P: random signs times P."""
+        signs = self.signs((self.num_samples,), len(factor), dtype)
+        factor = ops.convert_to_tensor(factor, dtype)
         return signs * factor if factor.ndim == 1 else ops.matmul(signs, factor)
+
+    def _chosen(self, factor, dtype):
+        """As many of the rows of P, scaled so that the mean of vv' is P'P."""
+        rows, count = np.flatnonzero(factor) if factor.ndim == 1 else None, self._count_of(factor)
+        there = len(factor) if rows is None else len(rows)
+        chosen = keras.random.shuffle(np.arange(there), seed=self.random)[:count]
+        if rows is None:
+            return ops.take(ops.convert_to_tensor(factor * there**0.5, dtype), chosen, axis=0)
+        entries = ops.take(ops.convert_to_tensor(rows, "int32"), chosen)
+        return ops.one_hot(entries, len(factor), dtype=dtype) * ops.convert_to_tensor(
+            factor * there**0.5, dtype
+        )
+
+
+DRAWS = {"directions": Laplacian._mixed, "coordinates": Laplacian._chosen}
 
 
 def _every_entry(columns, xs):

@@ -1,50 +1,28 @@
 from keras import ops
 
 from keras_derivs.layers.base import DerivativeLayer, register
-
-
-class _OfField(DerivativeLayer):
-    """Abstract: made of the Jacobian of a vector field, as many outputs as inputs."""
-
-    kind = "jacobian"
-    dimensions = ()
-
-    def __init__(self, model, wrt=None, output=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
-        self.check()
-
-    def shapes(self, rows, columns):
-        num_inputs = sum(shape[0] if shape else 1 for shape in columns)
-        flat = all(len(shape) < 2 for shape in columns)
-        allowed = self.dimensions or (num_inputs,)
-        if not flat or rows != (num_inputs,) or num_inputs not in allowed:
-            sizes = " or ".join(str(size) for size in self.dimensions) or "d"
-            raise ValueError(
-                f"'{self.name}' needs a vector field: {sizes} outputs of as many inputs. Received: "
-                f"an output of shape {(None, *rows)} and inputs of shape "
-                f"{[(None, *shape) for shape in columns]}. Choose inputs with `wrt=`, or use "
-                f"`Jacobian`."
-            )
-        return [self.result_shape(num_inputs)]
-
-    def select(self, plan, results):
-        return [self.combine(ops.concatenate(results, axis=2) if results[1:] else results[0])]
-
-    def pack(self, results, structure):
-        return results[0]
+from keras_derivs.layers.sampling import ProjectedLayer
 
 
 @register
-class Divergence(_OfField):
+class Divergence(ProjectedLayer):
     """The divergence of a vector field.
 
     sum_i dy_i/dx_i per sample, in units of [y]/[x].
 
+    With `num_samples=` n it is a random estimate for fields of many entries, at the cost of n
+    passes instead of one for each entry: the mean of v·(J v) over vectors v of random signs;
+    unbiased. Every row of the batch has vectors of its own, and every call draws new ones. The
+    square of an estimate is not an unbiased estimate of the square.
+
     Args:
-        model: A `keras.Model` or layer with as many outputs as inputs.
+        model: A `keras.Model` or layer whose output has the shape of its input, or, for several
+            inputs that are vectors, as many entries as they have together.
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
+        num_samples: Estimate from as many random vectors; exact by default.
+        seed: Seed of the random vectors.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -62,17 +40,30 @@ class Divergence(_OfField):
     >>> field = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0)])
     >>> float(kd.Divergence(field)(np.ones((1, 3)))[0, 0])
     6.0
+
+    Reference:
+        Hutchinson, "A stochastic estimator of the trace of the influence matrix" (1989); Song et
+        al., "Sliced Score Matching" (2019).
     """
 
-    def result_shape(self, num_inputs):
-        return (1,)
+    def __init__(self, model, wrt=None, output=None, num_samples=None, seed=None, **kwargs):
+        super().__init__(model, wrt, output, num_samples, seed, **kwargs)
+        self.check()
 
-    def combine(self, jacobian):
-        return ops.trace(jacobian, axis1=1, axis2=2)
+    def shapes(self, rows, columns):
+        if [rows] != columns:
+            _check_field(self, rows, columns, "d")
+        return [(1,)]
+
+    def select(self, plan, results):
+        if self.num_samples is None:
+            return [ops.trace(_joined(results), axis1=1, axis2=2)]
+        *products, vectors = results
+        return [ops.sum(_joined(products) * vectors, axis=(1, 2)) / self.num_samples]
 
 
 @register
-class Curl(_OfField):
+class Curl(DerivativeLayer):
     """The curl of a vector field in two or three dimensions.
 
     (dy_3/dx_2 - dy_2/dx_3, dy_1/dx_3 - dy_3/dx_1, dy_2/dx_1 - dy_1/dx_2) per sample, in two
@@ -102,11 +93,39 @@ class Curl(_OfField):
     2.0
     """
 
-    dimensions = (2, 3)
+    kind = "jacobian"
 
-    def result_shape(self, num_inputs):
-        return (1,) if num_inputs == 2 else (3,)
+    def __init__(self, model, wrt=None, output=None, **kwargs):
+        super().__init__(model, wrt, output, **kwargs)
+        self.check()
 
-    def combine(self, jacobian):
+    def shapes(self, rows, columns):
+        num_inputs = _check_field(self, rows, columns, "2 or 3", allowed=(2, 3))
+        return [(1,) if num_inputs == 2 else (3,)]
+
+    def select(self, plan, results):
+        jacobian = _joined(results)
         pairs = [(1, 0)] if jacobian.shape[2] == 2 else [(2, 1), (0, 2), (1, 0)]
-        return ops.stack([jacobian[:, i, j] - jacobian[:, j, i] for i, j in pairs], axis=-1)
+        return [ops.stack([jacobian[:, i, j] - jacobian[:, j, i] for i, j in pairs], axis=-1)]
+
+    def pack(self, results, structure):
+        return results[0]
+
+
+def _check_field(layer, rows, columns, sizes, allowed=None):
+    """The number of inputs, which is that of the outputs."""
+    num_inputs = sum(shape[0] if shape else 1 for shape in columns)
+    flat = all(len(shape) < 2 for shape in columns)
+    if not flat or rows != (num_inputs,) or num_inputs not in (allowed or (num_inputs,)):
+        raise ValueError(
+            f"'{layer.name}' needs a vector field: {sizes} outputs of as many inputs. Received: "
+            f"an output of shape {(None, *rows)} and inputs of shape "
+            f"{[(None, *shape) for shape in columns]}. Choose inputs with `wrt=`, or use "
+            f"`Jacobian`."
+        )
+    return num_inputs
+
+
+def _joined(results):
+    """The blocks of several inputs side by side."""
+    return ops.concatenate(results, axis=2) if results[1:] else results[0]

@@ -8,11 +8,13 @@ from keras_derivs import graph, limits
 from keras_derivs.graph import private
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
+from keras_derivs.layers.determinant import LogDeterminant
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian, renamed
 from keras_derivs.layers.partials import Partials
+from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
 from keras_derivs.layers.products import HVP, JVP, VJP, Product
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.reloading import lasting
@@ -21,7 +23,7 @@ LAYERS = {
     layer.__name__: layer
     for layer in (
         Gradient, Jacobian, SubJacobian, Hessian, HessianDiagonal, Laplacian, Divergence, Curl,
-        Partials, JVP, VJP, HVP,
+        Partials, JVP, VJP, HVP, GradientPenalty, JacobianPenalty, LogDeterminant,
     )
 }  # fmt: skip
 

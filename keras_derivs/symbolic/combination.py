@@ -30,9 +30,8 @@ KINDS = {
     "Divergence", "Curl", "Partials",
 }  # fmt: skip
 OPTIONS = {
-    "component", "outputs", "inputs", "coefficients", "directions", "num_samples", "seed", "terms",
-    "strategy", "chunk_size", "return_value", "training", "audit",
-    "name",
+    "component", "outputs", "inputs", "coefficients", "directions", "num_samples", "seed",
+    "sampling", "terms", "strategy", "chunk_size", "return_value", "training", "audit", "name",
 }  # fmt: skip
 
 

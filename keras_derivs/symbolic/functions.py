@@ -5,11 +5,13 @@ import keras
 from keras_derivs import graph
 from keras_derivs.graph import private
 from keras_derivs.layers import arguments
+from keras_derivs.layers.determinant import LogDeterminant
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian, as_lists
 from keras_derivs.layers.partials import Partials, check_names, named
+from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
 from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.symbolic.between import Between, check_symbolic, snake_case
@@ -67,13 +69,37 @@ def laplacian(y, x, coefficients=None, directions=None, **options):
 
 
 def divergence(y, x, **options):
-    """sum_i dy_i/dx_i, of shape `(batch, 1)`: see `Divergence`. Arguments as for `gradient`."""
+    """sum_i dy_i/dx_i, of shape `(batch, 1)`: see `Divergence`, also for random estimates.
+
+    Arguments as for `gradient`.
+    """
     return _derive(Divergence, y, x, **options)
 
 
 def curl(y, x, **options):
     """The curl of `y` in two or three dimensions: see `Curl`. Arguments as for `gradient`."""
     return _derive(Curl, y, x, **options)
+
+
+def gradient_penalty(y, x, target=0.0, component=None, **options):
+    """(|dy/dx| - target)^2 of a scalar `y`, of shape `(batch, 1)`: see `GradientPenalty`.
+
+    Arguments as for `gradient`; for a list `x` the norm over all of them.
+    """
+    return _derive(GradientPenalty, y, x, target=target, component=component, **options)
+
+
+def jacobian_penalty(y, x, num_samples=None, **options):
+    """sum_ij (dy_i/dx_j)^2, of shape `(batch, 1)`: see `JacobianPenalty`.
+
+    Arguments as for `gradient`; for a list `x` the sum over all of them.
+    """
+    return _derive(JacobianPenalty, y, x, num_samples=num_samples, **options)
+
+
+def log_determinant(y, x, **options):
+    """log |det dy/dx|, of shape `(batch, 1)`: see `LogDeterminant`. Arguments as for `gradient`."""
+    return _derive(LogDeterminant, y, x, **options)
 
 
 def jvp(y, x, v, **options):

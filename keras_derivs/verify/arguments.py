@@ -27,7 +27,7 @@ def check_layer(layer, order):
     if getattr(layer, "num_samples", None):
         raise ValueError(
             f"`verify` needs an exact derivative. Received: '{layer.name}', an estimate from "
-            f"{layer.num_samples} random directions. Verify it without `num_samples=`."
+            f"{layer.num_samples} random samples. Verify it without `num_samples=`."
         )
 
 

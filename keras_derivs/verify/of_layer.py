@@ -117,13 +117,14 @@ class LayerSubject(Subject):
         target = Target(self.model, self.structure, problem.inputs, plan.wrt, plan.output)
         request = self.auto.with_vectors(plan, target, self._vectors(len(flat[0])))
         request = replace(request, vectors=tuple(map(as_numpy, request.vectors)))
-        partials = Partials(problem, plan.wrt)
+        partials, linear = Partials(problem, plan.wrt), self.auto.linear
         y = keras.ops.convert_to_tensor(partials.of(())["value"])
 
         def arranged(part, signs=None):
             def find(*moves):
-                found = partials.of(moves)[part]
-                return found if signs is None else found * signs.choice([-1.0, 1.0])
+                found = partials.of(moves)
+                sign = 1.0 if signs is None else signs.choice([-1.0, 1.0])
+                return found[part] * sign + (0.0 if linear or part == "value" else found["value"])
 
             results = assemble(request, flat, find, positive=part != "value")
             results = keras.tree.map_structure(keras.ops.convert_to_tensor, results)
@@ -131,11 +132,15 @@ class LayerSubject(Subject):
             return [_columns(as_numpy(x)) for x in keras.tree.flatten(packed)]
 
         def bound(part):
-            """A curl takes differences: the bound of one holds for all signs of its terms."""
+            """A curl takes differences: the bound of one holds for all signs of its terms.
+
+            What is not linear changes by as much where its terms change.
+            """
             few = len(partials.known) <= FEW_TERMS
             patterns = [None, *(np.random.default_rng(n) for n in range(SIGNS * few))]
-            found = zip(*(arranged(part, signs) for signs in patterns))
-            return [np.max(np.abs(results), axis=0) for results in found]
+            found = zip(values, *(arranged(part, signs) for signs in patterns))
+            changes = ((one, 0 if linear else value) for value, *one in found)
+            return [np.max(np.abs(np.stack(one) - value), axis=0) for one, value in changes]
 
         values = arranged("value")  # first, so that the sizes of all are known
         parts = zip(values, *map(bound, ("error", "kink", "size", "scale")))
