@@ -56,6 +56,7 @@ def make(function, dtype):
 
 def error(model, true, term, at, strategy):
     (found,) = kd.Partials(model, [term], strategy=strategy)(at)
+    found = ops.convert_to_numpy(found)
     expected = true(term, at)
     return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
 
@@ -98,6 +99,6 @@ def test_order_six_of_a_deep_network_in_single_precision():
     exact, _ = build("sequential", "float64", num_inputs=2)
     exact.set_weights(model.get_weights())
     expected = kd.Partials(exact, terms, strategy="taylor")(x.astype("float64"))
-    for ours, true in zip(found, expected):
+    for ours, true in zip(map(ops.convert_to_numpy, found), map(ops.convert_to_numpy, expected)):
         assert np.all(np.isfinite(ours))
         np.testing.assert_allclose(ours, true, atol=1e-3 * np.max(np.abs(true)))

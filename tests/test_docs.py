@@ -30,8 +30,12 @@ def examples(page):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    module = importlib.import_module(name)
-    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+        sources = [example.source for example in test.examples]
+        if not any(f"import {other}" in source for source in sources for other in OTHERS):
+            runner.run(test)
+    assert runner.failures == 0
 
 
 def test_public_names_are_documented():

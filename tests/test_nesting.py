@@ -241,7 +241,7 @@ def test_a_path_tells_inputs_and_outputs_of_one_name_apart():
 def test_an_error_names_output_and_input_without_a_path():
     x = keras.Input((2,), name="point")
     y = layers.Dense(1, name="head")(ops.stop_gradient(x))
-    with pytest.raises(ValueError, match="'head'.*'point'.*no gradient reaches.*'StopGradient'"):
+    with pytest.raises(ValueError, match="'head'.*'point'.*no gradient reaches.*'(Stop|stop|det)"):
         kd.gradient(y, x)
     two = keras.Model([x, keras.Input((3,), name="other")], layers.Dense(1, name="head")(x))
     with pytest.raises(ValueError, match=r"'head'.*'other' of shape \(None, 3\)"):

@@ -10,8 +10,13 @@ DIFFERENCES = {1: 1e-8, 2: 1e-6, 3: 1e-4}
 SINGLE = {1: 1e-4, 2: 2e-3, 3: 2e-2}  # what float32 leaves of them
 
 
+def numpy(values):
+    """As an array; a tensor of PyTorch that is differentiated needs more than numpy."""
+    return keras.ops.convert_to_numpy(values) if keras.ops.is_tensor(values) else np.asarray(values)
+
+
 def close(found, expected, tolerance):
-    found, expected = np.asarray(found), np.asarray(expected)
+    found, expected = numpy(found), numpy(expected)
     assert found.shape == expected.shape, (found.shape, expected.shape)
     scale = max(1.0, np.max(np.abs(expected), initial=0.0))
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
@@ -27,10 +32,10 @@ def jacobian(function, x, step=1e-3, at_once=True):
     units = np.eye(entries).reshape(entries, 1, *x.shape[1:])
     shifts = np.concatenate([h * units for h in (step, -step, step / 2, -step / 2)])
     if at_once:
-        values = np.asarray(function((x + shifts).reshape(-1, *x.shape[1:])))
+        values = numpy(function((x + shifts).reshape(-1, *x.shape[1:])))
         values = values.reshape(len(shifts), len(x), *values.shape[1:])
     else:
-        values = np.stack([np.asarray(function(x + shift)) for shift in shifts])
+        values = np.stack([numpy(function(x + shift)) for shift in shifts])
     far, near = ((values[n : n + entries] - values[n + entries : n + 2 * entries])
                  for n in (0, 2 * entries))  # fmt: skip
     columns = (4 * near / step - far / (2 * step)) / 3

@@ -93,8 +93,8 @@ class HessianDiagonal(DerivativeLayer):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "tanh")])
-    >>> kd.HessianDiagonal(model)(np.ones((8, 4))).shape
-    TensorShape([8, 4])
+    >>> tuple(kd.HessianDiagonal(model)(np.ones((8, 4))).shape)
+    (8, 4)
     """
 
     kind = "hessian_diagonal"

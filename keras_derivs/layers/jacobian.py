@@ -32,8 +32,8 @@ class Jacobian(DerivativeLayer):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    >>> kd.Jacobian(model)(np.ones((8, 5))).shape
-    TensorShape([8, 3, 5])
+    >>> tuple(kd.Jacobian(model)(np.ones((8, 5))).shape)
+    (8, 3, 5)
     """
 
     kind = "jacobian"
@@ -75,8 +75,8 @@ class SubJacobian(DerivativeLayer):
     >>> import keras, keras_derivs as kd, numpy as np
     >>> model = keras.Sequential([keras.Input((100,)), keras.layers.Dense(10)])
     >>> slopes = kd.SubJacobian(model, outputs=[2, 3, 4], inputs=range(50, 70))
-    >>> slopes(np.ones((8, 100))).shape
-    TensorShape([8, 3, 20])
+    >>> tuple(slopes(np.ones((8, 100))).shape)
+    (8, 3, 20)
     """
 
     kind = "jacobian"

@@ -26,6 +26,10 @@ class Symbol(keras.KerasTensor):
 
     __array_ufunc__ = None  # `array * x` is left to `x`
 
+    @property
+    def __jax_array__(self):
+        raise AttributeError("JAX leaves `array * x` to `x`, too")
+
     def __init__(self, polynomial):
         super().__init__(polynomial.shape, dtype=polynomial.dtype, name="symbol")
         self.polynomial = polynomial
