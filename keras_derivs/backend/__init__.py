@@ -8,6 +8,10 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   tensors. `pull(n, cotangent)` gives, for each x, the gradient of the sum of `outputs[n]`
   weighted by `cotangent` (`None`: by one), or `None` where no gradient arrives. It is called
   `num_pulls` times. `beside` is passed on. All results can be differentiated again.
+- `exact(function, inputs, model)`: the tensor `function(inputs)`, which calls the model; exact
+  derivatives of it exist, and it leaves no trace.
+- `at_once(function, inputs)`: `function(inputs)`; a framework that compiles operation by operation
+  may compile all of them at once.
 - `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
   model runs so that they are exact and leave no trace.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
@@ -36,9 +40,9 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT",
-    "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "compiled", "compiling", "double",
-    "drawn", "held", "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting",
+    "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
+    "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled", "compiling", "double", "drawn",
+    "exact", "held", "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting",
     "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 

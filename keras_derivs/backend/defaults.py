@@ -11,6 +11,10 @@ ESTIMATED = set()  # of operations that round
 held = contextlib.nullcontext  # random numbers cannot be held
 
 
+def at_once(function, inputs):
+    return function(inputs)
+
+
 def drawn():
     return False
 

@@ -4,18 +4,19 @@ import contextlib
 
 import jax
 
+from keras_derivs.backend import formulas, jaxpr
 from keras_derivs.backend.defaults import *  # noqa: F403
-from keras_derivs.backend.jaxpr import (  # noqa: F401
-    FLAT,
-    KINKED,
-    LOST,
-    STOPPED,
-    traced,
-)
-from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.jax_exact import exact as rewritten
+from keras_derivs.backend.jax_program import NotOne, one_program
+from keras_derivs.backend.jaxpr import FLAT, KINKED, LOST, STOPPED  # noqa: F401
+from keras_derivs.backend.override import exactly
+from keras_derivs.backend.stateless import new_values, renew, stateless
+from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.wide import wide
 
 MODES = ("jit",)
+_plainly = Switch()
+formulas.install()
 
 
 def vjp(function, xs, num_pulls=1):
@@ -27,21 +28,66 @@ def vjp(function, xs, num_pulls=1):
         if cotangent is None:
             cotangent = jax.tree.map(jax.numpy.ones_like, outputs[n])
         transposed = jax.linear_transpose(lambda *moves: push(*moves)[n], *xs)
-        return list(transposed(cotangent))
+        found = list(transposed(cotangent))
+        if any(isinstance(g, jax.core.Tracer) or g.any() for g in found):
+            return found
+        arrives = jaxpr.depending(lambda *moves: push(*moves)[n], xs)
+        return [g if there else None for g, there in zip(found, arrives)]
 
     return outputs, beside, pull
 
 
+def exact(function, inputs, model):
+    """See `keras_derivs.backend`."""
+
+    def plain(inputs):
+        with stateless(), _wide() if _plainly.on else precise():
+            return function(inputs)
+
+    if _plainly.on:
+        return plain(inputs)
+    try:
+        y, values = rewritten(lambda inputs: (plain(inputs), new_values()), inputs)
+    except Exception:  # code that needs numbers: only eager calls of it are possible
+        return plain(inputs)
+    renew(values)
+    return y
+
+
 @contextlib.contextmanager
 def scope(model):
-    """No update of any variable, seed or loss; derivatives of JAX are exact by themselves."""
+    """Exact functions, and no update of any variable, seed or loss."""
     with stateless(), precise():
         yield
 
 
+@contextlib.contextmanager
 def precise():
     """The context in which derivatives are computed."""
+    with exactly(), _wide():
+        yield
+
+
+def _wide():
     return wide() if jax.config.jax_enable_x64 else contextlib.nullcontext()
+
+
+def traced(run, inputs, wrt):
+    """See `keras_derivs.backend`."""
+    with _plainly():  # the operations as they stand in the model
+        return jaxpr.operations(run, inputs, wrt)
+
+
+def at_once(function, inputs):
+    """See `keras_derivs.backend`."""
+    if tracing() or any(isinstance(x, jax.core.Tracer) for x in inputs):
+        return function(inputs)
+    try:
+        results, values = one_program(lambda inputs: (function(inputs), new_values()), inputs)
+    except NotOne:
+        return function(inputs)
+    renew(values)
+    return results
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
 
-def traced(run, inputs, wrt):
-    """See `keras_derivs.backend`."""
+def operations(run, inputs, wrt):
+    """What `traced` of `keras_derivs.backend` returns."""
     try:
         jaxpr = jax.make_jaxpr(lambda *xs: run(list(xs)))(*inputs).jaxpr
     except Exception:  # code that needs numbers: only eager calls of it are possible
@@ -31,6 +31,13 @@ def traced(run, inputs, wrt):
     results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
     num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
     return _walk(jaxpr, starts, _variables(jaxpr.outvars), ""), [], num_bytes
+
+
+def depending(function, arguments):
+    """For each argument whether the results of a function depend on it."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed = _backward(jaxpr, _variables(jaxpr.outvars))
+    return [x in needed for x in jaxpr.invars]
 
 
 def _walk(jaxpr, starts, ends, scope):

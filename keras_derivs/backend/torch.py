@@ -4,19 +4,24 @@ import contextlib
 
 import torch
 
+from keras_derivs.backend import formulas
 from keras_derivs.backend.defaults import *  # noqa: F403
+from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.torch_calls import (  # noqa: F401
     FLAT,
     KINKED,
     LOST,
     STOPPED,
     Exact,
-    traced,
+    calls,
 )
 from keras_derivs.backend.wide import wide
 
 MODES = ()
+_plainly = Switch()
+formulas.install()
 
 
 def vjp(function, xs, num_pulls=1):
@@ -48,18 +53,32 @@ def _followed(x):
 @contextlib.contextmanager
 def scope(model):
     """Exact derivatives, and no update of any variable, seed or loss."""
-    with stateless(), wide(), Exact():
+    with stateless(), wide() if _plainly.on else precise(), Exact():
         yield
 
 
+def exact(function, inputs, model):
+    """See `keras_derivs.backend`."""
+    with scope(model):
+        return function(inputs)
+
+
+@contextlib.contextmanager
 def precise():
     """The context in which derivatives are computed."""
-    return wide()
+    with exactly(), wide():
+        yield
 
 
 def double():
     """The context in which plain calls of a model compute in float64 where that is asked."""
     return wide()
+
+
+def traced(run, inputs, wrt):
+    """See `keras_derivs.backend`."""
+    with _plainly():  # the operations as they stand in the model
+        return calls(run, inputs, wrt)
 
 
 def compiled(function, mode=None):

@@ -36,8 +36,8 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def traced(run, inputs, wrt):
-    """See `keras_derivs.backend`."""
+def calls(run, inputs, wrt):
+    """What `traced` of `keras_derivs.backend` returns."""
     recorder = _Recorder()
     inputs = [x.detach() for x in inputs]
     with torch.no_grad(), recorder:

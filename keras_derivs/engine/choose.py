@@ -146,4 +146,6 @@ def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
     strategy, _ = STRATEGIES[request.kind][choice.strategy]
     with backend.precise():
-        return strategy(target, request.listed())
+        return backend.at_once(
+            lambda inputs: strategy(target.given(inputs), request.listed()), target.inputs
+        )

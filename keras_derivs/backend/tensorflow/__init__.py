@@ -5,7 +5,8 @@ import re
 
 import tensorflow as tf
 
-from keras_derivs.backend.tensorflow import exact, unselected
+from keras_derivs.backend.tensorflow import exact as exactly
+from keras_derivs.backend.tensorflow import unselected
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
 from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,
@@ -42,7 +43,7 @@ def vjp(function, xs, num_pulls=1):
         outputs, beside = function(xs)
 
     def pull(n, cotangent=None):
-        with exact.gradients():
+        with exactly.gradients():
             gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
         return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
@@ -51,14 +52,14 @@ def vjp(function, xs, num_pulls=1):
 
 def precise():
     """The context in which derivatives are computed."""
-    return exact.gradients()
+    return exactly.gradients()
 
 
 @contextlib.contextmanager
 def scope(model):
     """Exact derivatives, no trace left; an operation that is missing in float64 is named."""
     try:
-        with exact.scope():
+        with exactly.scope():
             yield
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         if "double" in str(error).lower():
@@ -82,6 +83,17 @@ def _without_kernel(model, error):
         f"'{model.name}' with {' of a layer '.join(names) or 'one that it has not'}. Give that "
         f'layer `dtype="float32"`, or compute all in float32.'
     )
+
+
+def exact(function, inputs, model):
+    """See `keras_derivs.backend`."""
+    with scope(model):
+        return function(inputs)
+
+
+def at_once(function, inputs):
+    """TensorFlow has its operations compiled."""
+    return function(inputs)
 
 
 def selecting(cotangent):

@@ -8,6 +8,7 @@ see `engine/taylor/rules_piecewise.py`.
 
 import contextlib
 
+from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.tensorflow import (
     functions,
@@ -19,7 +20,6 @@ from keras_derivs.backend.tensorflow import (
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
-from keras_derivs.backend.tensorflow.override import exactly
 
 RULES = (gradients_arrays, gradients_elementwise, gradients_images, gradients_matrices)
 

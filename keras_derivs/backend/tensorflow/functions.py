@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
+from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import projection, quotients, special
-from keras_derivs.backend.tensorflow.override import plain, switched
 from keras_derivs.graph.private import activations, of_backend
 
 knp, nn, kmath, linalg = of_backend.numpy, of_backend.nn, of_backend.math, of_backend.linalg

@@ -10,8 +10,8 @@ import functools
 import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
+from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import quotients, unselected
-from keras_derivs.backend.tensorflow.override import plain, switched
 from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the rules)
     is_needed,
     unbroadcast,

@@ -12,7 +12,7 @@ import functools
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops
 
-from keras_derivs.backend.tensorflow.override import plain
+from keras_derivs.backend.override import plain
 
 MARK = "_keras_derivs_unselected"  # attribute: a function that returns where a gradient is so
 HARMLESS = 0.5  # in the domain of every function below

@@ -20,13 +20,16 @@ MAX_UNROLLED = 16  # derivatives pulled back one by one from one pass
 
 def run(target):
     """The chosen output of the model, leaving no trace in its state."""
-    for x, mask in zip(target.inputs, target.masks):
-        if mask is not None:
-            set_keras_mask(x, mask)
-    inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
-    with backend.scope(target.model):
+
+    def call(inputs):
+        for x, mask in zip(inputs, target.masks):
+            if mask is not None:
+                set_keras_mask(x, mask)
+        inputs = keras.tree.pack_sequence_as(target.structure, inputs)
         outputs = target.model(inputs, training=target.training)
-    return keras.tree.flatten(outputs)[target.output]
+        return keras.tree.flatten(outputs)[target.output]
+
+    return backend.exact(call, target.inputs, target.model)
 
 
 def differentiate(target, function, num_pulls=1, order=1):
