@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 import random_models
-import tensorflow as tf
+from framework import on_tensorflow, tf
 from keras import layers, ops
 from models import points
 from truth import EXACT, close
 
 import keras_derivs as kd
+from keras_derivs import backend
 from keras_derivs.audit import Findings
 from keras_derivs.layers import planning
 
@@ -116,7 +117,7 @@ def test_every_number_stays(graph, field, tmp_path):
     loaded = keras.models.load_model(tmp_path / "fused.keras")
     clone = keras.models.clone_model(fused)
     clone.set_weights(fused.get_weights())
-    for copy in (fused, tf.function(fused), loaded, clone):
+    for copy in (fused, backend.compiled(fused), loaded, clone):
         for one, two in zip(copy(values), expected):
             close(one, two, EXACT["float64"])
 
@@ -127,6 +128,7 @@ def products(model):
     return sum(operation.type == "MatMul" for operation in graph.get_operations())
 
 
+@on_tensorflow
 def test_fused_costs_no_more_than_one_request(field):
     tx, t, x, u = field
     one_by_one = keras.Model(tx, [u, kd.diff(u, t), kd.diff(u, x), kd.diff(u, x, x)])

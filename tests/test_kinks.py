@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 import pytest
+import truth
+from framework import BACKEND
 from keras import layers, ops
 
 import keras_derivs as kd
@@ -101,6 +103,16 @@ KINKS = {
 }  # fmt: skip
 
 
+def skip_what_keras_has_not(model, x):
+    """Keras 3.15 has no norm along an axis on JAX, and no pooling with strides left out."""
+    try:
+        model(x)
+    except (TypeError, ValueError):
+        if BACKEND == "tensorflow":
+            raise
+        pytest.skip("Keras itself does not compute it on this backend")
+
+
 @pytest.mark.filterwarnings("ignore:.*(Piecewise|Constant|piece).*")
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @pytest.mark.parametrize("strategy", ["taylor", "tape"])
@@ -110,9 +122,10 @@ def test_convention(name, strategy, float64):
     x = keras.Input((1,), dtype="float64")
     model = keras.Model(x, function(x))
     at, *expected = np.array(rows, "float64").T
+    skip_what_keras_has_not(model, at[:, None])
     found = kd.Partials(model, [(0,), (0, 0)], strategy=strategy)(at[:, None])
     for one, other in zip(found, expected):
-        np.testing.assert_allclose(np.ravel(one), other, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(np.ravel(truth.numpy(one)), other, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["x**1.5", "sqrt", "x**2.5"])
@@ -160,4 +173,4 @@ def test_far_out(name, strategy):
     terms = [(0,) * n for n in range(1, 5)]
     at = np.array(points, "float32")[:, None]
     for found in kd.Partials(model, terms, strategy=strategy)(at):
-        assert np.all(np.isfinite(found)), (name, found)
+        assert np.all(np.isfinite(truth.numpy(found))), (name, found)

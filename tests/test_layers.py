@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import truth
+from framework import on_tensorflow, tf
 from models import MODELS, build, points
 from truth import DIFFERENCES, EXACT, close
 
@@ -172,6 +172,12 @@ def test_only_what_is_selected_is_computed():
     few_columns = kd.SubJacobian(model, inputs=[4, 5], strategy="tape")
     assert "'reverse'" in few_rows.explain() and "3 backward" in few_rows.explain()
     assert "'forward'" in few_columns.explain() and "2 tangent" in few_columns.explain()
+
+
+@on_tensorflow
+def test_a_pass_back_for_each_selected_row():
+    model, _ = build("sequential", "float32", num_outputs=50, num_inputs=40)
+    few_rows = kd.SubJacobian(model, outputs=[1, 2, 3])
     one, x = tf.function(lambda x: few_rows(x)), tf.zeros((5, 40))
     operations = one.get_concrete_function(x).graph.get_operations()
     products = [operation for operation in operations if operation.type == "MatMul"]
@@ -222,6 +228,7 @@ def test_a_derivative_that_is_zero_is_zeros():
     assert np.all(first != 0) and np.all(third == 0)
 
 
+@on_tensorflow
 def test_unknown_sequence_length_in_a_graph():
     model, x = build("sequence", "float32")
     layer = kd.Jacobian(model)

@@ -12,7 +12,7 @@ from threading import Barrier, Event, Thread, current_thread
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from framework import on_tensorflow, tf
 from keras import layers, ops
 from models import points
 from truth import EXACT, close
@@ -108,6 +108,7 @@ def test_a_thousand_steps_keep_memory_and_traces(name, work):
         assert Counted.count == traces
 
 
+@on_tensorflow
 def test_a_function_of_any_batch_is_traced_once():
     layer = kd.Hessian(net(2))
     derive = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec((None, 2))])

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from framework import on_tensorflow
+
 SCRIPT = """
 import importlib, random, sys
 import keras, numpy as np, tensorflow as tf
@@ -57,6 +59,7 @@ assert tf.nn.moments.__name__ == "moments_v2" and tf.nn.moments.__doc__
 """
 
 
+@on_tensorflow
 def test_loading_again():
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
