@@ -8,7 +8,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   tensors. `pull(n, cotangent)` gives, for each x, the gradient of the sum of `outputs[n]`
   weighted by `cotangent` (`None`: by one), or `None` where no gradient arrives. It is called
   `num_pulls` times. `beside` is passed on. All results can be differentiated again.
-- `exact(function, inputs, model)`: the tensor `function(inputs)`, which calls the model; exact
+- `evaluate(function, inputs, model)`: the tensor `function(inputs)`, which calls the model; exact
   derivatives of it exist, and it leaves no trace.
 - `at_once(function, inputs)`: `function(inputs)`; a framework that compiles operation by operation
   may compile all of them at once.
@@ -42,7 +42,7 @@ FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
     "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
     "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled", "compiling", "double", "drawn",
-    "exact", "held", "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting",
+    "evaluate", "held", "loops", "not_compiled", "precise", "refuse_gradient", "scope", "selecting",
     "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 

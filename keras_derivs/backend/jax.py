@@ -6,7 +6,7 @@ import jax
 
 from keras_derivs.backend import formulas, jaxpr
 from keras_derivs.backend.defaults import *  # noqa: F403
-from keras_derivs.backend.jax_exact import exact as rewritten
+from keras_derivs.backend.jax_exact import exact
 from keras_derivs.backend.jax_program import NotOne, one_program
 from keras_derivs.backend.jaxpr import FLAT, KINKED, LOST, STOPPED  # noqa: F401
 from keras_derivs.backend.override import exactly
@@ -37,7 +37,7 @@ def vjp(function, xs, num_pulls=1):
     return outputs, beside, pull
 
 
-def exact(function, inputs, model):
+def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
 
     def plain(inputs):
@@ -47,7 +47,7 @@ def exact(function, inputs, model):
     if _plainly.on:
         return plain(inputs)
     try:
-        y, values = rewritten(lambda inputs: (plain(inputs), new_values()), inputs)
+        y, values = exact(lambda inputs: (plain(inputs), new_values()), inputs)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return plain(inputs)
     renew(values)

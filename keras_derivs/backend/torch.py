@@ -57,7 +57,7 @@ def scope(model):
         yield
 
 
-def exact(function, inputs, model):
+def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
     with scope(model):
         return function(inputs)

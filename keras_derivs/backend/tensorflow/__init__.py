@@ -5,8 +5,7 @@ import re
 
 import tensorflow as tf
 
-from keras_derivs.backend.tensorflow import exact as exactly
-from keras_derivs.backend.tensorflow import unselected
+from keras_derivs.backend.tensorflow import exact, unselected
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
 from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,
@@ -43,7 +42,7 @@ def vjp(function, xs, num_pulls=1):
         outputs, beside = function(xs)
 
     def pull(n, cotangent=None):
-        with exactly.gradients():
+        with exact.gradients():
             gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
         return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
@@ -52,14 +51,14 @@ def vjp(function, xs, num_pulls=1):
 
 def precise():
     """The context in which derivatives are computed."""
-    return exactly.gradients()
+    return exact.gradients()
 
 
 @contextlib.contextmanager
 def scope(model):
     """Exact derivatives, no trace left; an operation that is missing in float64 is named."""
     try:
-        with exactly.scope():
+        with exact.scope():
             yield
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         if "double" in str(error).lower():
@@ -85,7 +84,7 @@ def _without_kernel(model, error):
     )
 
 
-def exact(function, inputs, model):
+def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
     with scope(model):
         return function(inputs)

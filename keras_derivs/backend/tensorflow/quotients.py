@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops
 
+from keras_derivs.backend.override import switched
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.tensorflow import unselected
-from keras_derivs.backend.tensorflow.override import switched
 from keras_derivs.backend.tensorflow.unselected import unbroadcast
 
 QUOTIENTS = "_keras_derivs_quotients"  # attribute: functions that return quotients
