@@ -50,10 +50,13 @@ def _logaddexp2(x1, x2):
 
 
 def root(x, exponent=0.5):
-    """A power below 1 whose derivative at 0 is taken for 0, as that of a norm is."""
-    zero = ops.equal(x, 0)
-    found = ops.power(ops.where(zero, ops.ones_like(x), x), exponent)
-    return ops.where(zero, ops.zeros_like(x), found)
+    """A power below 1 whose first derivative at 0 is taken for 0, as that of a norm is.
+
+    A higher one is no number there, so that none is wrong of a function of it: x^1.5 has both.
+    """
+    zero, ones = ops.equal(x, 0), ops.ones_like(x)
+    found = ops.power(ops.where(zero, ones, x), exponent)
+    return ops.where(zero, ops.power(ops.where(zero, x, ones), 1.5), found)
 
 
 def _hypot(x1, x2):

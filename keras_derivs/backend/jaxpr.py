@@ -16,7 +16,9 @@ STOPPED = {"stop_gradient"}
 LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into Python
 # Piecewise constant: the derivative of what passes through them is zero.
 FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
-KINKED = {"relu", "relu6", "leaky_relu"}  # their second derivative is zero
+KINKED = {"abs", "relu", "relu6", "leaky_relu"}  # their second derivative is zero
+# Functions of JAX that formulas take the place of: what they are made of does not count.
+REPLACED = {"hypot", "norm", "soft_sign"}
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
@@ -49,7 +51,7 @@ def _walk(jaxpr, starts, ends, scope):
         on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
         name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
         found.append(Step(_type(equation), f"{name}/{equation.primitive.name}", on_the_way))
-        for inner in _programs(equation):
+        for inner in _programs(equation) if found[-1].type not in REPLACED else ():
             begins = _begins(equation, inner, reached) if on_the_way else set()
             found += _walk(inner, begins, _variables(inner.outvars), name)
     return found

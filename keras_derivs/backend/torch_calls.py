@@ -18,7 +18,14 @@ FLAT = {
     "round", "floor", "ceil", "trunc", "sign", "sgn", "argmax", "argmin", "bucketize",
     "floor_divide", "cast_to_integer",
 }  # fmt: skip
-KINKED = {"relu", "relu6", "leaky_relu", "hardtanh"}  # their second derivative is zero
+KINKED = {
+    "abs",
+    "absolute",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "hardtanh",
+}  # their second derivative is zero
 
 
 class _Recorder(TorchFunctionMode):
