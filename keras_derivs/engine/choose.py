@@ -89,6 +89,12 @@ def passes(strategy, request, y, xs):
     return min(prices[name][0] for name in _allowed(strategy, prices))
 
 
+def alternatives(choice, request, y, xs):
+    """The words for the passes of every other strategy."""
+    prices = _prices(request, y, xs)
+    return {name: words for name, (_, words) in prices.items() if name != choice.strategy}
+
+
 def without_taylor(request, y, xs, culprit):
     """The `Choice` of a tape where polynomials stop at `culprit`."""
     choice = choose("tape", request, y, xs, obstacle=None)

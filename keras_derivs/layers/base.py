@@ -1,5 +1,6 @@
 """What all derivative layers share: they wrap a model, ask an engine, arrange the result."""
 
+import html
 from dataclasses import replace
 
 import keras
@@ -12,7 +13,7 @@ from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
 from keras_derivs.graph import private, saving
-from keras_derivs.layers import arguments, calls, modes, planning
+from keras_derivs.layers import arguments, calls, explanation, modes, planning
 from keras_derivs.reloading import lasting
 
 
@@ -188,6 +189,10 @@ class DerivativeLayer(keras.layers.Layer):
         """What of an engine's results this layer returns."""
         return results
 
+    def remarks(self):
+        """What `explain()` tells of this layer beside the plan."""
+        return []
+
     def pack(self, results, structure):
         """The results in the form of `wrt=`: one, a list, or the structure of the inputs."""
         if self.wrt is None and len(results) > 1:
@@ -264,8 +269,13 @@ class DerivativeLayer(keras.layers.Layer):
             )
         if not plan.final:
             plan = self._plan_for(plan.target.structure, plan.target.training)
-        choice = f"{type(self).__name__} of '{self.model.name}': {plan.choice}"
-        return ". ".join([choice, *plan.notes, *plan.given])
+        return explanation.explanation(self, plan)
+
+    def __repr__(self):
+        return explanation.shown(self)
+
+    def _repr_html_(self):
+        return self.explain()._repr_html_() if self._latest else html.escape(repr(self))
 
     def get_config(self):
         config = super().get_config()

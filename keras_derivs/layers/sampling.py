@@ -41,9 +41,9 @@ class SampledLayer(DerivativeLayer):
         bits = ops.reshape(bits, (*lead, -1))[..., :entries]
         return ops.cast(2 * bits - 1, dtype)
 
-    def explain(self):
-        estimate = f"; an estimate from {self.num_samples} random {self.drawn}"
-        return super().explain() + (estimate if self.num_samples else "")
+    def remarks(self):
+        estimate = f"An estimate from {self.num_samples} random {self.drawn}"
+        return [estimate] if self.num_samples else []
 
     def get_config(self):
         return {**super().get_config(), "num_samples": self.num_samples, "seed": self.seed}

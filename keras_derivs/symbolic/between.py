@@ -1,5 +1,6 @@
 """A derivative layer between two symbolic tensors of a graph."""
 
+import html
 import re
 
 import keras
@@ -64,6 +65,16 @@ class BetweenTensors(keras.layers.Layer):
     def explain(self):
         """Which strategy computes this derivative, why, and how many passes it costs."""
         return self.derivative.explain()
+
+    def __repr__(self):
+        derivative = getattr(self, "derivative", None)
+        told = repr(derivative).strip("<>") if derivative is not None else "not in a graph so far"
+        return f"<{type(self).__name__} '{getattr(self, 'name', '')}': {told}>"
+
+    def _repr_html_(self):
+        if self.derivative is None:
+            return html.escape(repr(self))
+        return self.derivative._repr_html_()
 
     def get_config(self):
         return {**super().get_config(), "num_wrt": self.num_wrt}
