@@ -77,9 +77,11 @@ def test_double_precision(function, term, strategy):
 def test_a_graph_computes_in_the_dtype_of_its_inputs(policy):
     """Whatever policy holds when a model is made that has no layers of its own."""
     keras.config.set_dtype_policy(policy)  # until the session is cleared
-    model, true = make(wave, "float64")
-    for strategy in ("taylor", "reverse"):
-        assert error(model, true, (0, 1), points((50, 2), "float64"), strategy) < EXACT[2]
+    stack = lambda: (keras.Sequential([keras.Input((2,)), network()[0]]), network()[1])  # noqa: E731
+    for function in (wave, stack):
+        model, true = make(function, "float64")
+        for strategy in ("taylor", "reverse"):
+            assert error(model, true, (0, 1), points((50, 2), "float64"), strategy) < EXACT[2]
 
 
 @pytest.mark.parametrize("term", TERMS[:6], ids=str)

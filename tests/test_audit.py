@@ -326,6 +326,21 @@ def test_an_option_that_changes_is_audited_again():
         kd.Jacobian(model)
 
 
+def test_a_model_that_changes_is_planned_again():
+    model, x = around(layers.Dense(3, "tanh")), points((4, 3), "float32")
+    layer = kd.HessianDiagonal(model)
+    assert np.any(np.asarray(layer(x)))
+    model.layers[-1].activation = keras.activations.relu
+    with pytest.warns(UserWarning, match="Piecewise linear"):
+        assert not np.any(np.asarray(layer(x)))
+    model.pop()
+    model.add(layers.Dense(5, "tanh"))
+    assert layer(x).shape == (4, 5, 3)
+    model.add(Function(lambda x: x - ops.mean(x, axis=0), name="late"))
+    with pytest.raises(ValueError, match="rows are independent.*'late'"):
+        layer(x)
+
+
 @pytest.mark.parametrize("frozen", ["layer", "weight"])
 def test_a_frozen_part_that_is_switched_off_is_awake(frozen):
     gate = Gate(name="gate")

@@ -56,12 +56,13 @@ def test_a_copy_has_a_name_of_its_own(model):
     assert private.to_snake_case("InputLayer") == "input_layer"
 
 
-def test_a_graph_does_not_cast_what_it_gets():
-    x = keras.Input((3,), dtype="float64")
-    graph = keras.Model(x, keras.ops.tanh(x))
-    assert not private.casts_inputs(graph) and graph(np.ones((2, 3))).dtype == "float64"
-    stack = keras.Sequential([x, keras.layers.Lambda(keras.ops.tanh)])
-    assert private.casts_inputs(stack) and stack(np.ones((2, 3))).dtype == "float32"
+def test_a_graph_computes_in_the_dtypes_of_its_layers():
+    x, values = keras.Input((3,), dtype="float64"), 1 + 1e-12 * np.ones((2, 3))
+    stack = keras.Sequential([x, keras.layers.Activation("tanh", dtype="float64")])
+    for graph in (keras.Model(x, keras.ops.tanh(x)), stack):
+        assert private.own_dtype(graph) is None and graph.compute_dtype == "float32"
+        np.testing.assert_allclose(graph(values), np.tanh(values), rtol=1e-14)
+    assert private.own_dtype(keras.layers.Dense(1)) == "float32"
 
 
 def test_the_penalties_of_a_call_are_forgotten():

@@ -7,6 +7,7 @@ import keras
 
 from keras_derivs import backend
 from keras_derivs.audit import cache, memory
+from keras_derivs.audit.cache import planned
 from keras_derivs.audit.examination import (
     Findings,
     check_lost,
@@ -16,7 +17,7 @@ from keras_derivs.audit.examination import (
 from keras_derivs.audit.second_differences import check_second_differences, may_lack
 from keras_derivs.graph.saving import in_sharing_scope
 
-__all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "postponed",
+__all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "planned", "postponed",
            "too_large"]  # fmt: skip
 
 OFF = (

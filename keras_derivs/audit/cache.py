@@ -15,14 +15,27 @@ def found(model, key, find):
     What `find` itself changes, such as a count of calls, does not matter.
     """
     owner, part = _owner(model)
-    known = _findings.setdefault(owner, {})
-    state = fingerprint(model)
-    before, moving, result = known.get((part, key), (None, (), None))
+    return _fresh(_findings.setdefault(owner, {}), (part, key), fingerprint, model, find)
+
+
+def planned(plans, key, model, make):
+    """The plan of a key that `make()` made, while the model has the same layers and functions."""
+    return _fresh(plans, key, _parts, model, make)
+
+
+def _fresh(known, key, state_of, model, find):
+    state = state_of(model)
+    before, moving, result = known.get(key, (None, (), None))
     if before != _without(state, moving):
-        result, after = find(), fingerprint(model)
+        result, after = find(), state_of(model)
         moving = {name for name in state if name not in after or state[name] != after[name]}
-        known[part, key] = _without(state, moving), moving, result
+        known[key] = _without(state, moving), moving, result
     return result
+
+
+def _parts(model):
+    state = fingerprint(model)
+    return {name: part for name, part in state.items() if type(part) not in (int, float)}
 
 
 def _without(state, names):

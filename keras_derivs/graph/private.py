@@ -82,10 +82,10 @@ def may_train_otherwise(layer):
     return layer._call_has_training_arg
 
 
-def casts_inputs(layer):
-    """Whether a layer is handed its inputs in its own dtype; a graph takes them as declared."""
-    given = not isinstance(layer, keras.layers.InputLayer)
-    return given and layer.autocast and getattr(layer, "_convert_input_args", True)
+def own_dtype(layer):
+    """The dtype that a layer computes in; `None` if it is a graph, whose layers have their own."""
+    graph = isinstance(layer, (Functional, keras.layers.InputLayer)) or functional(layer) != layer
+    return None if graph or not layer.autocast else layer.compute_dtype
 
 
 def clear_losses(model):

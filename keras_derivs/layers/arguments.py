@@ -156,7 +156,7 @@ def casts(model):
 def warn_of_dtypes(model, dtype, name):
     """Warn where a derivative cannot have the precision that its own dtype promises."""
     layers = private.layers_of(model)
-    computed = {x.compute_dtype for x in layers if private.casts_inputs(x) and x.built}
+    computed = {private.own_dtype(layer) for layer in layers if layer.built}
     lower = [
         other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
     ]

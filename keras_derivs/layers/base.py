@@ -243,15 +243,18 @@ class DerivativeLayer(keras.layers.Layer):
             arguments.check_dense(x, self.name)
         calls.check_shapes(inputs, self.model, self.name)
         shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
-        key = (training, planning.beyond_one(self.model, flat), *shapes)
-        if key not in self._plans or not (self._plans[key].final or audit.postponed()):
-            plan = planning.make(self, inputs, flat, training)
-            for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits
-                limits.check_result(shape, self.name)
-            planning.warn(self, plan)
-            self._plans[key] = plan
-        self._latest = plan = self._plans[key]
+        beyond = planning.beyond_one(self.model, flat)
+        key = (training, audit.postponed(), beyond, *shapes)
+        make = lambda: self._made(inputs, flat, training)  # noqa: E731
+        self._latest = plan = audit.planned(self._plans, key, self.model, make)
         return plan  # another thread may have set the latest by now
+
+    def _made(self, inputs, flat, training):
+        plan = planning.make(self, inputs, flat, training)
+        for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits
+            limits.check_result(shape, self.name)
+        planning.warn(self, plan)
+        return plan
 
     @property
     def plan(self):

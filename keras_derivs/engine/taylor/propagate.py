@@ -116,8 +116,8 @@ def _promote(arguments):
 
 def _check_layer(layer, args, kwargs):
     """The arguments as the layer's own `__call__` would hand them on."""
-    casts = private.casts_inputs(layer)
-    if casts and layer.compute_dtype != layer.variable_dtype:
+    own_dtype = private.own_dtype(layer)
+    if own_dtype not in (None, layer.variable_dtype):
         raise unsupported(layer, "computes in mixed precision")
     if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
@@ -129,10 +129,8 @@ def _check_layer(layer, args, kwargs):
     if polynomials(kwargs):
         bound = inspect.signature(layer.call).bind(*args, **kwargs)
         args, kwargs = bound.args, bound.kwargs
-    if casts:
-        args, kwargs = keras.tree.map_structure(
-            lambda x: _cast(x, layer.compute_dtype), (args, kwargs)
-        )
+    if own_dtype is not None:
+        args, kwargs = keras.tree.map_structure(lambda x: _cast(x, own_dtype), (args, kwargs))
     return args, kwargs
 
 
