@@ -34,6 +34,7 @@ from keras_derivs.symbolic import (
     vjp,
 )
 from keras_derivs.taylor import taylor_rule
+from keras_derivs.training.lbfgs import lbfgs
 from keras_derivs.verify import verify
 
 __version__ = "0.1.0"
@@ -66,6 +67,7 @@ __all__ = [
     "jacobian_penalty",
     "jvp",
     "laplacian",
+    "lbfgs",
     "log_determinant",
     "partials",
     "plotting",

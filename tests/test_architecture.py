@@ -25,6 +25,7 @@ BELOW = {
     "features": {"graph"},
     "plotting": {"features", "layers"},
     "tables": set(),
+    "training": {"backend"},
     "cli": {"demo", "features", "graph", "layers", "plotting", "symbolic", "tables", "verify"},
     "demo": set(),  # the public names alone
 }

@@ -1,0 +1,95 @@
+"""What `lbfgs` is called on: check it, and build the model."""
+
+import numbers
+
+import keras
+import numpy as np
+
+from keras_derivs.training.precision import losses_of
+
+
+def scipy_optimize():
+    try:
+        from scipy import optimize
+    except ImportError as error:
+        raise ImportError(
+            "`lbfgs` needs SciPy. Received: an environment without it. Install it with "
+            "`pip install keras_derivs[lbfgs]`."
+        ) from error
+    return optimize
+
+
+def check_model(model):
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`lbfgs` needs a `keras.Model`. Received: {type(model).__name__}. Put the layer into "
+            f"a model, and compile that."
+        )
+    if not model.compiled:
+        raise ValueError(
+            f"`lbfgs` needs a compiled model. Received: '{model.name}', without a loss. Call "
+            f"`compile(loss=…)` first, as for `fit`."
+        )
+
+
+def check_data(x, y, sample_weight):
+    given = {"x": x, "y": y, "sample_weight": sample_weight}
+    arrays = [(name, z) for name, data in given.items() for z in keras.tree.flatten(data)]
+    for name, z in arrays:
+        if z is not None and (not hasattr(z, "shape") or not hasattr(z, "dtype") or not z.shape):
+            raise TypeError(
+                f"`lbfgs` needs arrays or tensors with all samples in `{name}=`. Received: "
+                f"{type(z).__name__}. It takes all samples at once: collect those of a dataset."
+            )
+    rows = {name: z.shape[0] for name, z in arrays if z is not None}
+    if len({z.shape[0] for _, z in arrays if z is not None}) != 1 or 0 in rows.values():
+        raise ValueError(
+            f"`lbfgs` needs as many samples in all arrays, one at least. Received: "
+            f"{[(name, tuple(z.shape)) for name, z in arrays if z is not None]}. Give each sample "
+            f"its targets."
+        )
+
+
+def check_steps(steps):
+    if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(
+            f"`max_steps=` needs a positive integer. Received: {steps!r}. Leave it out for 1000."
+        )
+
+
+def check_tolerance(tolerance):
+    real = isinstance(tolerance, numbers.Real) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (real and 0 <= tolerance < 1):
+        raise ValueError(
+            f"`tolerance=` needs a number from 0 to 1. Received: {tolerance!r}. Leave it out to "
+            f"go on until rounding ends it."
+        )
+    return tolerance
+
+
+def build(model, x, y, sample_weight):
+    """Create the weights, and the variables of losses and metrics, on two rows."""
+    x, y, sample_weight = keras.tree.map_structure(
+        lambda z: z if z is None else np.asarray(keras.ops.convert_to_numpy(z[:2])),
+        (x, y, sample_weight),
+    )
+    predicted = model(x, training=False)
+    _check_loss(model)
+    with losses_of(model):
+        model.compute_loss(x, y, predicted, sample_weight)
+        model.compute_metrics(x, y, predicted, sample_weight)
+    model.reset_metrics()
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`lbfgs` needs weights to train. Received: '{model.name}', which has none. Set "
+            f"`trainable = True` on the layers to train."
+        )
+
+
+def _check_loss(model):
+    overridden = type(model).compute_loss is not keras.Model.compute_loss
+    if model.loss is None and not model.losses and not overridden:
+        raise ValueError(
+            f"`lbfgs` needs a loss. Received: '{model.name}', compiled without one. Give "
+            f"`compile(loss=…)`, or add one with `add_loss`."
+        )
