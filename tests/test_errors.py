@@ -86,6 +86,18 @@ def inverse():
     return keras.Model(x, ops.sum(y, axis=(1, 2))[:, None], name="inverse")
 
 
+def sequence(function):
+    x = keras.Input((5, 2))
+    return keras.Model(x, function(x))
+
+
+def operator():
+    f, x = keras.Input((3,)), keras.Input((2,))
+    return keras.Model(
+        [f, x], ops.einsum("bk,pk->bp", layers.Dense(4)(f), layers.Dense(4, "tanh")(x))
+    )
+
+
 def float8():
     layer = layers.Dense(1, name="eight")
     model = keras.Sequential([keras.Input((2,)), layer])
@@ -200,6 +212,51 @@ ROWS = {
     "which output": (lambda: kd.Gradient(two_outputs()), ValueError, r"\['p', 'q'\].*output="),
     "no such component": (lambda: kd.Gradient(net(), component=7), ValueError, "component=.*7"),
     "component of a name": (lambda: kd.Gradient(net(), component="a"), TypeError, "component="),
+    "float labels": (
+        lambda: kd.Gradient(net(), component="labels")([points((2, 2)), points(2)]), TypeError, "integer labels.*float",
+    ),
+    "symbolic float labels": (
+        lambda: kd.gradient(*symbolic(), component=keras.Input(())), TypeError, "integer labels.*dtype='int32'",
+    ),
+    "one-hot labels": (
+        lambda: kd.Hessian(net(), component="labels")([points((2, 2)), np.eye(2, dtype=int)]), ValueError,
+        r"one label for each row.*\(2, 2\)",
+    ),
+    "no labels": (lambda: kd.Gradient(net(), component="labels")(points((2, 2))), ValueError, r"called on \[x, labels\]"),
+    "large label": (
+        lambda: kd.Gradient(net(), component="labels")([points((2, 2)), np.array([0, 3])]), ValueError,
+        r"labels from 0 to 2.*\[3\]",
+    ),
+    "labels of an image": (
+        lambda: kd.Gradient(keras.Sequential([keras.Input((2, 2)), layers.Dense(3)]), component="labels"), ValueError,
+        r"one axis per sample.*\(None, 2, 3\)",
+    ),
+    "labels for a product": (
+        lambda: kd.HVP(net(), component="labels")([points((2, 2)), np.array([0, 1])]), ValueError, r"called on \[x, v\]",
+    ),
+    "three batch axes": (lambda: kd.Gradient(net(1), batch_dims=3), ValueError, "batch_dims=.*needs 1, or 2.*3"),
+    "no axis of places": (lambda: kd.Jacobian(net(), batch_dims=2), ValueError, r"batch_dims=2.*\(places, d\)"),
+    "places in y alone": (
+        lambda: kd.Gradient(sequence(lambda x: ops.sum(x, axis=1)), batch_dims=2), ValueError,
+        r"\(batch, places, d\).*Received: y of shape \(None, 2\) and x of shapes \[\(None, 5, 2\)\]",
+    ),
+    "coupled places": (
+        lambda: kd.Jacobian(sequence(layers.GRU(2, return_sequences=True, name="gru")), batch_dims=2), ValueError,
+        "layer 'gru'.*axis 1",
+    ),
+    "flipped places": (
+        lambda: kd.Jacobian(sequence(lambda x: ops.flip(x, axis=1)), batch_dims=2), ValueError, "'flip.*axis 1",
+    ),
+    "coupled rows of places": (
+        lambda: kd.Jacobian(sequence(TimesBatchMean(name="mixer")), batch_dims=2), ValueError, "'mixer'.*batch",
+    ),
+    "some places": (
+        lambda: kd.jacobian(*(lambda x: (ops.sin(x), x[:, :2]))(keras.Input((5, 2))), batch_dims=2), ValueError,
+        "same entries at each place",
+    ),
+    "product of shared places": (
+        lambda: kd.VJP(operator(), wrt=1, batch_dims=2), ValueError, r"\(batch, places, d\).*Jacobian",
+    ),
     "no such feature": (lambda: kd.Partials(net(), [(2,)]), ValueError, "features from 0 to 1.*2"),
     "negative feature": (lambda: kd.Partials(net(), [(-1,)]), TypeError, "non-negative"),
     "term of a number": (lambda: kd.Partials(net(), [0]), TypeError, "tuple of non-negative"),

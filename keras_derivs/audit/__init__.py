@@ -72,7 +72,7 @@ def _once(target, key, function, *args):
 def _key(target):
     paths = tuple(path for path, _ in keras.tree.flatten_with_path(target.structure))
     specs = tuple((tuple(x.shape), str(x.dtype)) for x in target.inputs)
-    return paths, specs, target.wrt, target.output, target.training
+    return paths, specs, target.wrt, target.output, target.training, target.fold
 
 
 def eagerly(function, *args):

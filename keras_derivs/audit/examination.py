@@ -64,7 +64,7 @@ def examine(specified, order, coupled):
         graphs, trial, obstacle = _Graphs(specified), None, None
         sizes = (n for n in _sizes(specified, SIZES) if not graphs.too_large(n))
         for num_rows, magnitude, whole in _attempts(sizes):
-            made = probe(specified.inputs, specified.wrt, num_rows, magnitude, whole=whole)
+            made = _probe(specified, specified.wrt, num_rows, magnitude, whole)
             try:
                 trial = _run(specified.given(made.inputs), made)
             except backend.MISSING:
@@ -82,7 +82,7 @@ def examine(specified, order, coupled):
 def differs(specified):
     """Whether the model computes something else in training mode, or changes its state."""
     for num_rows, magnitude, whole in _attempts(_sizes(specified, FEW)):
-        made = probe(specified.inputs, (), num_rows, magnitude, whole=whole)
+        made = _probe(specified, (), num_rows, magnitude, whole)
         with contextlib.suppress(Exception), backend.held():
             found = []
             for training in (False, True):
@@ -104,7 +104,7 @@ class _Graphs:
         """What is known of the operations; `None` if the model cannot be traced on these rows."""
         if num_rows not in self.known and self.size is None:
             target, wrt = self.specified, self.specified.wrt
-            made = probe(target.inputs, wrt, num_rows, POSITIVE)
+            made = _probe(target, wrt, num_rows, POSITIVE)
             run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
             self.known[num_rows] = backend.traced(run, made.inputs, wrt)
         return self.known.get(num_rows if self.size is None else self.size)
@@ -143,6 +143,13 @@ def _attempts(sizes):
         if k == 0:
             yield from ((num_rows, magnitude, 1) for magnitude in MAGNITUDES)
         yield from ((num_rows, POSITIVE, whole) for whole in (0, 1))
+
+
+def _probe(specified, wrt, num_rows, magnitude, whole=1):
+    shared = specified.fold is not None and specified.fold.shared
+    return probe(
+        specified.inputs, wrt, num_rows, magnitude, whole, specified.wrt if shared else None
+    )
 
 
 def _run(target, made):
@@ -187,7 +194,15 @@ def _judge(trial, graphs, order, coupled):
 
 
 def _check_shape(trial, num_rows):
-    shape = tuple(trial.y.shape)
+    shape, fold = tuple(trial.y.shape), trial.target.fold
+    if fold is not None and (not shape or shape[0] != num_rows):
+        xs = [tuple(trial.target.given_to_model[n].shape) for n in fold.positions]
+        raise ValueError(
+            f"A derivative with `batch_dims=2` needs y of shape (batch, places, …) and x of shape "
+            f"(batch, places, d), or (places, d) where all rows of the batch share them. "
+            f"Received: '{trial.target.model.name}', which returns another number of places for x "
+            f"of shape {xs}. Give x an axis of its own for the coordinates."
+        )
     if not shape or shape[0] != num_rows:
         raise ValueError(
             f"A derivative is per sample: it needs an output with one row for each row of the "
@@ -219,7 +234,9 @@ def _check_rows(trial, mixed, unchecked):
             f"rows were not compared: '{model.name}' is random in a way that cannot be held"
         )
         return
-    raise rows.coupled(model, lambda inputs: passes.run(trial.target.given(inputs)), trial.probe)
+    raise rows.coupled(
+        model, lambda inputs: passes.run(trial.target.given(inputs)), trial.probe, trial.target.fold
+    )
 
 
 def _check_state(trial, unchecked):
@@ -258,7 +275,7 @@ def _check_slopes(trial, slopes):
             continue
         if np.max(np.abs(slope[stays])) > rows.tolerance(slope) * np.max(np.abs(slope)):
             run = lambda inputs: passes.run(trial.target.given(inputs))  # noqa: E731
-            raise rows.coupled(trial.target.model, run, trial.probe.reversed)
+            raise rows.coupled(trial.target.model, run, trial.probe.reversed, trial.target.fold)
 
 
 def check_lost(model, steps):

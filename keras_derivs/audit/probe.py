@@ -37,10 +37,11 @@ class Probe:
         return Probe(self.inputs, self.reversed_, self.reversed_, self.mixed, roles)
 
 
-def probe(specs, wrt, num_rows, magnitude, whole=1):
+def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
     """A `Probe` of inputs of these shapes; `whole` is the number in integer inputs.
 
-    What moves for a difference moves in the inputs `wrt` alone.
+    What moves for a difference moves in the inputs `wrt` alone. Only the inputs `rows_of` have
+    these rows; all by default.
     """
     random = np.random.default_rng(0)
     more = random.choice(ROLES, max(0, num_rows - len(ROLES)))
@@ -52,7 +53,9 @@ def probe(specs, wrt, num_rows, magnitude, whole=1):
     def mixed(roles, loud):
         scales = np.where(roles == "loud", loud, 1.0)
         return [
-            _tensor(_mixed(x, other, roles, scales, STEP * (n in wrt)), spec)
+            given[n]
+            if rows_of is not None and n not in rows_of
+            else _tensor(_mixed(x, other, roles, scales, STEP * (n in wrt)), spec)
             for n, (x, other, spec) in enumerate(zip(inputs, others, specs))
         ]
 

@@ -26,18 +26,25 @@ def numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
-def coupled(model, run, probe):
+def coupled(model, run, probe, fold=None):
     """An error that names the first layer or operation whose rows change with other rows."""
     try:
         with _recorded() as before:
             run(probe.inputs)
         with _recorded() as after:
             run(probe.mixed)
-        culprit = _first(before, after, probe)
+        culprit = _first(before, after, probe, fold)
     except Exception:  # naming is a service: without it the error stands
         culprit = None
     own = f"'{model.name}' (of type {type(model).__name__})"
     place = own if culprit in (None, model) else f"{_words(culprit)} of '{model.name}'"
+    if fold is not None:
+        return ValueError(
+            f"A derivative with `batch_dims=2` needs a model whose rows (batch, places) are "
+            f"independent along both axes. Received: {place}, whose result at one place of axis 1 "
+            f"changes with the other places, or rows of the batch. Replace what mixes them, or "
+            f"take the derivative of the whole sample, with `batch_dims=1`."
+        )
     return ValueError(
         f"A derivative needs a model whose rows are independent. Received: {place}, whose result "
         f"for one row of the batch changes with the other rows. Use it in inference mode "
@@ -51,16 +58,18 @@ def _words(operation):
     return f"{kind} '{operation.name}' (of type {type(operation).__name__})"
 
 
-def _first(before, after, probe):
+def _first(before, after, probe, fold):
     """The operation that finished first with rows that others changed."""
     rows, count = probe.rows("stays"), len(probe.roles)
     for (operation, ys), (other, zs) in zip(before, after):
         if operation is not other:
             return None
         for y, z in zip(ys, zs):
-            shape = tuple(y.shape)
-            if shape != tuple(z.shape):
+            if tuple(y.shape) != tuple(z.shape):
                 continue
+            if fold is not None and tuple(y.shape[:2]) == fold.batch:
+                y, z = fold.output(y), fold.output(z)
+            shape = tuple(y.shape)
             alone = not shape or shape[0] == 1 != count
             if (alone or shape[0] == count) and changed(y, z, ... if alone else rows):
                 return operation

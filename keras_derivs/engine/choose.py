@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from keras_derivs import backend
-from keras_derivs.engine import cost
+from keras_derivs.engine import cost, shared
 from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import sampled as sampled_taylor
@@ -101,16 +101,16 @@ def without_taylor(request, y, xs, culprit):
     return replace(choice, reason=f"as 'taylor' stops at {culprit}")
 
 
-def taylor_obstacle(model, structure, specs, wrt, output, training):
+def taylor_obstacle(model, structure, specs, wrt, output, training, fold=None):
     """What polynomials cannot be propagated through; `None` if nothing stands in the way."""
     if training:
         return "training mode"
-    return taylor.supported(model, structure, specs, wrt, output)
+    return taylor.supported(model, structure, specs, wrt, output, fold)
 
 
 def _prices(request, y, xs):
     """For each possible strategy (number of passes, words)."""
-    rows = _number([(y, request.rows)])
+    rows = math.inf if request.shared else _number([(y, request.rows)])
     columns = _number([(xs[k], indices) for k, indices in request.columns])
     return {
         name: price(request, rows, columns) for name, (_, price) in STRATEGIES[request.kind].items()
@@ -152,6 +152,8 @@ def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
     strategy, _ = STRATEGIES[request.kind][choice.strategy]
     with backend.precise():
+        if target.fold is not None and target.fold.shared:
+            return shared.solve(strategy, target, request.listed())
         return backend.at_once(
             lambda inputs: strategy(target.given(inputs), request.listed()), target.inputs
         )

@@ -37,7 +37,7 @@ def reverse_partials(request, rows, columns):
     _, sources = differentiation_plan(request.terms)
     counts = [len(work) for work in sources]
     number = 1 + _least(rows) * sum(count * 2**order for order, count in enumerate(counts))
-    outputs = "each output" if rows is None else f"{rows} output{'s' * (rows != 1)}"
+    outputs = "each output" if rows in (None, math.inf) else f"{rows} output{'s' * (rows != 1)}"
     return number, f"1 forward pass and, by order, {counts} backward passes for {outputs}"
 
 
@@ -105,4 +105,4 @@ def _least(number):
 
 
 def _times(number):
-    return "as many as there are" if number is None else number
+    return "as many as there are" if number in (None, math.inf) else number

@@ -8,6 +8,15 @@ import keras
 import numpy as np
 from keras import ops
 
+ARGMAX = "argmax"  # the entry of an output that is the largest
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One index for each row of the batch."""
+
+    index: Any
+
 
 @dataclass(frozen=True)
 class Target:
@@ -25,10 +34,21 @@ class Target:
     training: bool = False
     masks: tuple = ()
     alone: bool = False  # the batch must not be repeated: it is random, or its rows are coupled
+    fold: Any = None  # where two leading axes are those of rows; see `Fold`
+    entry: Any = None  # the one output that is asked for: `ARGMAX`, or its index for each row
 
     @property
     def xs(self):
         return [self.inputs[position] for position in self.wrt]
+
+    @property
+    def given_to_model(self):
+        """The flat inputs as the model takes them."""
+        return self.inputs if self.fold is None else self.fold.unfolded(self.inputs)
+
+    def seen(self, y):
+        """An output of the model as the engine takes it."""
+        return y if self.fold is None else self.fold.output(y)
 
     def at(self, xs):
         """The same function at other values of the inputs that are differentiated."""
@@ -41,13 +61,30 @@ class Target:
         """The same function at other inputs."""
         return replace(self, inputs=inputs)
 
+    @property
+    def by_data(self):
+        """Whether a tensor has the index of the one output that is asked for."""
+        return self.entry is not None and not isinstance(self.entry, str)
+
+    def index(self, y, row):
+        """The index of the output that `row` stands for: an int, or one for each row of `y`."""
+        if self.entry is None:
+            return row
+        return self.entry if self.by_data else ops.argmax(flatten(y), axis=-1)
+
+    def rows(self, y, rows):
+        """What `take` selects of the outputs for the `rows` of a request."""
+        return rows if self.entry is None else Chosen(self.index(y, None))
+
     def repeat(self, times):
         """The same function on the whole batch, `times` times over."""
-        batch = self.xs[0].shape[0]
+        batch = self.xs[0].shape[0] if self.fold is None else self.fold.batch[0]
         return replace(
             self,
+            fold=self.fold and self.fold.repeat(times),
             inputs=[_repeat(x, times, batch) for x in self.inputs],
             masks=[_repeat(mask, times, batch) for mask in self.masks],
+            entry=_repeat(self.entry, times, batch) if self.by_data else self.entry,
         )
 
 
@@ -79,6 +116,7 @@ class Request:
     weights: Any = None
     chunk_size: int | None = None
     num_samples: int | None = None
+    shared: bool = False  # whether functions share the places: rows are then as many as those
 
     def listed(self):
         """The same request, in which ranges of indices are arrays."""
@@ -114,6 +152,16 @@ def side_by_side(x):
     known = all(isinstance(n, int) for n in shape)
     entries = math.prod(shape) if known else ops.prod(ops.stack(shape))
     return ops.swapaxes(ops.reshape(x, (samples, batch, entries)), 0, 1)
+
+
+def take(block, rows, axis=1):
+    """The selected entries along an axis: all for `None`; one in each row of a `Chosen`."""
+    if rows is None:
+        return block
+    if not isinstance(rows, Chosen):
+        return ops.take(block, rows, axis=axis)
+    index = ops.reshape(rows.index, (-1, *[1] * (len(block.shape) - 1)))
+    return ops.take_along_axis(block, index, axis=axis)
 
 
 def scatter(v, indices, entries):

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine.target import flatten, size
+from keras_derivs.engine.target import flatten, size, take
 from keras_derivs.engine.terms import sort_term
 
 
@@ -69,8 +69,7 @@ def weighted_sum(derivatives, weights=None):
 
 
 def _select(request, derivative):
-    flat = flatten(derivative)
-    return flat if request.rows is None else ops.take(flat, request.rows, axis=1)
+    return take(flatten(derivative), request.rows)
 
 
 def _block(request, find, first, second):

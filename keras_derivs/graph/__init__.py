@@ -2,6 +2,7 @@
 
 from keras_derivs.graph.naming import free, named, speaking_name
 from keras_derivs.graph.nodes import depends, describe, needs, producer
+from keras_derivs.graph.slices import shape_of_coordinate
 from keras_derivs.graph.sub_graph import Coordinates, SubGraph, cut, nodes_of, used_elsewhere
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "needs",
     "nodes_of",
     "producer",
+    "shape_of_coordinate",
     "speaking_name",
     "used_elsewhere",
 ]

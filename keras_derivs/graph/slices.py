@@ -21,22 +21,49 @@ JOINS = {"Concatenate", "Stack", "Hstack", "Dstack"}
 UNKNOWN, ROWS = 3, 3  # lengths for a trial, where the graph leaves them open
 
 
-def source(x, y):
+def source(x, y, batch_dims=1):
     """The tensor to differentiate `y` by for `x`, and the indices of `x` in it.
 
     A slice stands for the matching entries of the tensor that it was taken from, if `y` is
     computed from that tensor also on other ways. A tensor of the same entries in another shape
     stands for its source only where `y` is not computed from `x` itself. The indices are
-    row-major, in one sample; `None` stands for all entries of `x` itself.
+    row-major, in one sample; `None` stands for all entries of `x` itself. With `batch_dims=2`
+    one place of a tensor (batch, places, …) is a sample.
     """
     root, indices, _ = _part(x, y)
-    if indices is not None and None in root.shape[1:]:
+    if indices is not None and None in shape_of_row(root, root, batch_dims):
         raise ValueError(
             f"A derivative with respect to a slice needs a tensor whose axes are known. Received: "
             f"{describe(x)}, selected from {describe(root)}. Differentiate with respect to the "
             f"whole tensor and slice the result."
         )
+    if indices is not None and len(shape_of_row(root, root, batch_dims)) < len(root.shape) - 1:
+        indices = _of_one_place(x, root, indices)
     return root, None if indices is None else indices.reshape(-1)
+
+
+def shape_of_coordinate(x, y, batch_dims):
+    """The shape of one row of `x`, which may be a slice of a tensor that `y` is computed from."""
+    return shape_of_row(x, x if batch_dims == 1 else _part(x, y)[0], batch_dims)
+
+
+def shape_of_row(x, root, batch_dims):
+    """The shape of one row of `x`, which is taken from `root`; see `source`."""
+    return tuple(x.shape[batch_dims if len(root.shape) > batch_dims else 1 :])
+
+
+def _of_one_place(x, root, indices):
+    """The entries at one place, which must be the same at each."""
+    size = math.prod(root.shape[2:])
+    places = UNKNOWN if root.shape[1] is None else root.shape[1]
+    if indices.shape[:1] == (places,):
+        found = indices.reshape(places, -1) - size * np.arange(places)[:, None]
+        if np.array_equal(found, np.broadcast_to(found[0], found.shape)):
+            return found[0]
+    raise ValueError(
+        f"A derivative with `batch_dims=2` needs a slice of the same entries at each place of axis "
+        f"1. Received: {describe(x)}, selected from {describe(root)}. Slice the axes behind it."
+    )
 
 
 def _part(x, y):

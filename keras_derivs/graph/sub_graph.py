@@ -68,15 +68,17 @@ class SubGraph(keras.layers.Layer):
         return values[id(self.outputs[0])]
 
 
-def cut(y, wrt):
+def cut(y, wrt, batch_dims=1):
     """The sub-graph from the tensors `wrt` to `y`.
 
     What does not depend on `wrt` enters as further inputs of the sub-graph. A slice of a tensor
     that `y` was computed from stands for the matching entries of the whole tensor.
 
+    With `batch_dims=2` the second axis of a tensor of three is one of rows, too.
+
     Returns `(sub_graph, coordinates)`, one `Coordinates` for each tensor in `wrt`.
     """
-    sources = [slices.source(x, y) for x in wrt]
+    sources = [slices.source(x, y, batch_dims) for x in wrt]
     roots = list({id(root): root for root, _ in sources}.values())
     for x, root in itertools.permutations(roots, 2):
         if x is not root and depends(x, root):
@@ -97,7 +99,7 @@ def cut(y, wrt):
     inputs = roots + list(extras.values())
     position = {id(root): index for index, root in enumerate(roots)}
     coordinates = [
-        Coordinates(position[id(root)], tuple(x.shape[1:]), indices)
+        Coordinates(position[id(root)], slices.shape_of_row(x, root, batch_dims), indices)
         for x, (root, indices) in zip(wrt, sources)
     ]
     return SubGraph(inputs, y, nodes), coordinates

@@ -249,9 +249,13 @@ def check_differentiable(tensor, role, name, owner):
         )
 
 
-def check_batches(flat, declared, owner):
-    """The inputs of one call have as many rows, save those that a model declares to have one."""
-    sizes = [x.shape[0] for x, spec in zip(flat, declared) if spec.shape[0] != 1]
+def check_batches(flat, declared, owner, apart=()):
+    """The inputs of one call have as many rows, save those that a model declares to have one.
+
+    Those at the positions `apart` have rows of their own.
+    """
+    pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in apart]
+    sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1]
     if len(set(sizes) - {None}) > 1:
         raise ValueError(
             f"'{owner}' needs inputs with the same number of rows. Received: shapes "
@@ -271,16 +275,18 @@ def check_rows(y, x, model):
         )
 
 
-def check_component(component):
-    """An index for each axis of one sample of the output, as a tuple."""
-    if component is None:
-        return None
+def check_component(component, names=()):
+    """An index for each axis of one sample of the output, as a tuple; or one of the names."""
+    if component is None or (isinstance(component, str) and component in names):
+        return component
     axes = component if isinstance(component, (tuple, list)) else (component,)
     for index in axes:
         if not isinstance(index, numbers.Integral) or isinstance(index, bool):
             raise TypeError(
-                f"`component=` needs an int, or a tuple with one int for each axis of the output. "
-                f"Received: {limits.shown(component)}. Give the position of one entry."
+                f"`component=` needs an int, or a tuple with one int for each axis of the output, "
+                f"or one of {names}. Received: {limits.shown(component)}. Give the position of one "
+                f"entry; labels come with the call, `Gradient(model, component='labels')([x, "
+                f"labels])`."
             )
     return tuple(int(index) for index in axes)
 
@@ -324,15 +330,10 @@ def check_real(tensor, owner):
         )
 
 
-def rows_or_scalar(shape, component, layer):
-    """The chosen component, else every output; a scalar has no output axis."""
-    if component is None and not is_scalar(shape):
-        return every_entry(shape), tuple(shape)
-    return single_row(shape, component, layer)
-
-
 def single_row(shape, component, layer):
     """The one selected entry of an output of this per-sample shape; it has no axis."""
+    if isinstance(component, str):
+        return np.zeros(1, "int64"), ()  # which one, tells the call
     if component is not None:
         positions, _ = selection.resolve(component, tuple(shape), "component")
         return selection.flat_indices(positions, shape), ()

@@ -13,7 +13,7 @@ from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
 from keras_derivs.graph import private, saving
-from keras_derivs.layers import arguments, calls, explanation, modes, planning
+from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
 from keras_derivs.reloading import lasting
 
 
@@ -48,6 +48,7 @@ class DerivativeLayer(keras.layers.Layer):
         return_value=False,
         training=False,
         audit=True,
+        batch_dims=1,
         **kwargs,
     ):
         depth = arguments.check_model(model, type(self).__name__)
@@ -64,6 +65,7 @@ class DerivativeLayer(keras.layers.Layer):
         self.return_value = arguments.check_flag(return_value, "return_value")
         self.training = arguments.check_training(training)
         self.audit = arguments.check_flag(audit, "audit")
+        self.batch_dims = folding.check_dims(batch_dims)
         self.supports_masking = True  # a mask goes into the model and ends there
         self.told = set()  # warnings are given once
         self._plans, self._latest, self._untied = {}, None, False
@@ -106,39 +108,48 @@ class DerivativeLayer(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """The shapes of the results; the model is not run."""
         specs = planning.specs(self.model, input_shape, self.compute_dtype)
-        inputs, _ = self.split(specs)
+        inputs, *_ = self.split(specs)
         outline = planning.outline(self, inputs, keras.tree.flatten(inputs))
         return keras.tree.map_structure(lambda x: tuple(x.shape), self._specs(outline, inputs))
 
     def compute_output_spec(self, inputs, mask=None, training=None):
-        inputs, _ = self.split(inputs)
-        return self._specs(self._plan_for(inputs, bool(self.training)), inputs)
+        inputs, _, labels = self.split(inputs)
+        plan = self._plan_for(inputs, bool(self.training))
+        self.entry(labels, plan.y)
+        return self._specs(plan, inputs)
 
     def _specs(self, plan, inputs):
-        batch = keras.tree.flatten(inputs)[plan.wrt[0]].shape[0]
+        flat = keras.tree.flatten(inputs)
+        lead = flat[plan.wrt[0]].shape[:1] if plan.folded is None else plan.folded.lead(flat)
         results = [
-            keras.KerasTensor((batch, *shape), dtype=plan.xs[0].dtype)
+            keras.KerasTensor((*lead, *shape), dtype=plan.xs[0].dtype)
             for shape in _flat(self._shapes(plan, plan.y, plan.xs))
         ]
-        y = keras.KerasTensor((batch, *plan.y.shape[1:]), dtype=plan.y.dtype)
+        y = keras.KerasTensor((*lead, *plan.y.shape[1:]), dtype=plan.y.dtype)
         return self._finish(y, results, inputs)
 
     def call(self, inputs, mask=None, training=None):
         masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
-        inputs, vectors = self.split(inputs)
+        inputs, vectors, labels = self.split(inputs)
         mode = modes.of_call(self, training)
         plan = self._plan_for(inputs, mode.training)
         modes.warn(self, plan, mode)
         flat = keras.tree.flatten(inputs)
-        arguments.check_batches(flat, plan.target.inputs, self.name)
+        fold = plan.folded and plan.folded.at(flat)
+        shared = plan.request.shared
+        apart = plan.wrt if shared else ()
+        arguments.check_batches(flat, plan.target.inputs, self.name, apart)
         masks = masks or [None] * len(flat)
-        alone = mode.training or self.coupled or plan.findings.random
+        alone = mode.training or self.coupled or plan.findings.random or shared
+        flat = flat if fold is None else fold.folded(flat)
         target = Target(
-            self.model, inputs, flat, plan.wrt, plan.output, mode.training, masks, alone
-        )
+            self.model, inputs, flat, plan.wrt, plan.output, mode.training, masks, alone, fold,
+            self.entry(labels, plan.y),
+        )  # fmt: skip
         with modes.applied(self, mode):
             y, results = self._solve(plan, target, vectors)
-        arguments.check_rows(y, target.xs[0], self.model)
+        if fold is None:
+            arguments.check_rows(y, target.xs[0], self.model)
         order = plan.request.order
         results = compilation.guarded(results, self.model, plan.steps, order, self.name)
         return self.arrange(plan, target, y, results)
@@ -155,6 +166,8 @@ class DerivativeLayer(keras.layers.Layer):
             ops.reshape(result, (batch, *shape))
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
+        if target.fold is not None:
+            y, *results = map(target.fold.apart, (y, *results))
         return self._finish(y, results, target.structure)
 
     def rows(self, shape):
@@ -170,8 +183,12 @@ class DerivativeLayer(keras.layers.Layer):
         return [rows + shape for shape in columns]
 
     def split(self, inputs):
-        """What the model is called on, and the vectors of a product."""
-        return inputs, []
+        """What the model is called on, the vectors of a product, and labels."""
+        return inputs, [], None
+
+    def entry(self, labels, y):
+        """The one entry of the output that the labels of a call choose; see `Target`."""
+        return None
 
     def terms(self, coordinates, wrt):
         """The partial derivatives asked for, as tuples of (number of x, entry)."""
@@ -291,6 +308,7 @@ class DerivativeLayer(keras.layers.Layer):
             return_value=self.return_value,
             training=self.training,
             audit=self.audit,
+            batch_dims=self.batch_dims,
             tied=graph.used_elsewhere(self.model),
         )
         return config

@@ -1,9 +1,10 @@
 from keras_derivs.layers import arguments
-from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.base import register
+from keras_derivs.layers.one_entry import OneEntry
 
 
 @register
-class Gradient(DerivativeLayer):
+class Gradient(OneEntry):
     """The gradient of a scalar output of a model, beside or instead of its value.
 
     dy/dx per sample, in units of [y]/[x].
@@ -14,7 +15,9 @@ class Gradient(DerivativeLayer):
             Every input by default.
         output: Name or position of the output, for a model with several.
         component: The entry of a vector output to differentiate: an int, or a tuple with one
-            int for each axis.
+            int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
+            `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
+            A label out of range is an error, in a graph its derivative is NaN.
         strategy: `"auto"`, or the name of a strategy.
         chunk_size: How many derivatives to compute at once. All by default.
         return_value: Return `(y, derivative)`, both from one pass.
@@ -25,6 +28,9 @@ class Gradient(DerivativeLayer):
             statistics, and return the derivative of the sum of y over the batch by each row.
         audit: Try the model on random rows at construction. Without that it is not checked that
             rows are independent, or that no part of the derivative is lost.
+        batch_dims: 2 for a model of (batch, places, d), whose output (batch, places, …) at a place
+            depends on the input there alone: the result has (batch, places) for (batch). An input
+            of shape (places, d) is shared by all rows of the batch.
         **kwargs: `name`, `dtype` and the like, for `keras.layers.Layer`.
 
     Input shape:
@@ -51,13 +57,9 @@ class Gradient(DerivativeLayer):
     kind = "jacobian"
 
     def __init__(self, model, wrt=None, output=None, component=None, coupled=False, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
-        self.component = arguments.check_component(component)
+        super().__init__(model, wrt, output, component, **kwargs)
         self.coupled = arguments.check_flag(coupled, "coupled")
         self.check()
 
-    def rows(self, shape):
-        return arguments.single_row(shape, self.component, self)
-
     def get_config(self):
-        return {**super().get_config(), "component": self.component, "coupled": self.coupled}
+        return {**super().get_config(), "coupled": self.coupled}

@@ -1,9 +1,19 @@
 from keras_derivs.layers import arguments
-from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.base import register
+from keras_derivs.layers.one_entry import OneEntry
+
+
+class _OfSecondOrder(OneEntry):
+    """Abstract: of every output, or of one entry."""
+
+    def rows(self, shape):
+        if self.component is None and not arguments.is_scalar(shape):
+            return arguments.every_entry(shape), tuple(shape)
+        return super().rows(shape)
 
 
 @register
-class Hessian(DerivativeLayer):
+class Hessian(_OfSecondOrder):
     """The matrix of second derivatives of a model, sample by sample.
 
     H[b, j, k] = d2y[b]/dx[b, j]dx[b, k], in units of [y]/[x]^2; exact through layer, group and
@@ -15,7 +25,9 @@ class Hessian(DerivativeLayer):
             Every input by default.
         output: Name or position of the output, for a model with several.
         component: The entry of a vector output to differentiate: an int, or a tuple with one
-            int for each axis.
+            int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
+            `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
+            A label out of range is an error, in a graph its derivative is NaN.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -42,12 +54,8 @@ class Hessian(DerivativeLayer):
     kind = "hessian"
 
     def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
-        self.component = arguments.check_component(component)
+        super().__init__(model, wrt, output, component, **kwargs)
         self.check()
-
-    def rows(self, shape):
-        return arguments.rows_or_scalar(shape, self.component, self)
 
     def shapes(self, rows, columns):
         return [[rows + first + second for second in columns] for first in columns]
@@ -58,12 +66,9 @@ class Hessian(DerivativeLayer):
         pack = super().pack
         return pack([pack(block, structure) for block in blocks], structure)
 
-    def get_config(self):
-        return {**super().get_config(), "component": self.component}
-
 
 @register
-class HessianDiagonal(DerivativeLayer):
+class HessianDiagonal(_OfSecondOrder):
     """The second derivative of a model by each of its inputs, without the Hessian.
 
     d2y/dx_j^2 per sample, in units of [y]/[x]^2.
@@ -74,7 +79,9 @@ class HessianDiagonal(DerivativeLayer):
             Every input by default.
         output: Name or position of the output, for a model with several.
         component: The entry of a vector output to differentiate: an int, or a tuple with one
-            int for each axis.
+            int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
+            `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
+            A label out of range is an error, in a graph its derivative is NaN.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -100,12 +107,5 @@ class HessianDiagonal(DerivativeLayer):
     kind = "hessian_diagonal"
 
     def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
-        super().__init__(model, wrt, output, **kwargs)
-        self.component = arguments.check_component(component)
+        super().__init__(model, wrt, output, component, **kwargs)
         self.check()
-
-    def rows(self, shape):
-        return arguments.rows_or_scalar(shape, self.component, self)
-
-    def get_config(self):
-        return {**super().get_config(), "component": self.component}

@@ -12,7 +12,7 @@ from keras_derivs.audit.notes import notes
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates, private
-from keras_derivs.layers import arguments, calls, modes
+from keras_derivs.layers import arguments, calls, folding, modes
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Outline:
     wrt: tuple  # their positions among the flat inputs
     output: int
     coordinates: list
+    folded: folding.Folded | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Plan:
     notes: tuple = ()  # what a warning tells, and `explain()` beside the choice
     given: tuple = ()  # what `explain()` alone tells
     final: bool = True  # not while a file is being loaded
+    folded: folding.Folded | None = None  # where two leading axes are those of rows
 
     @property
     def steps(self):
@@ -60,10 +62,16 @@ def make(layer, inputs, flat, training):
     batches = _batches(layer.model, specs, flat)
     output, y = _output(layer, inputs, specs)
     calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
-    request = _request(layer, coordinates, wrt, xs, y)
-    arguments.check_rows(y, batches[wrt[0]], layer.model)
+    folded = None
+    if layer.batch_dims == 1:
+        arguments.check_rows(y, batches[wrt[0]], layer.model)
+    else:
+        folded = folding.folded(layer, batches, wrt, y)
+        batches, xs, y = folded.specs, folded.xs(wrt), folded.y
+    request = _request(layer, coordinates, wrt, xs, y, folded)
     structure = keras.tree.pack_sequence_as(inputs, specs)
-    target = Target(layer.model, structure, batches, wrt, output, training)
+    fold = folded and folded.fold
+    target = Target(layer.model, structure, batches, wrt, output, training, fold=fold)
     final = not audit.postponed()
     findings, told = audit.Findings([]), ()
     if final:
@@ -83,7 +91,7 @@ def make(layer, inputs, flat, training):
     steps = _outside(layer, findings.steps)
     told += doubts.unverified(layer.model, steps, request.order, choice)
     given = doubts.given(layer.model, steps, choice)
-    known = request, choice, target, findings, told, given, final
+    known = request, choice, target, findings, told, given, final, folded
     return Plan(y, xs, wrt, output, coordinates, *known)
 
 
@@ -108,7 +116,10 @@ def outline(layer, inputs, flat):
             raise
         weights.create(layer.model, inputs, specs)
         output, y = _output(layer, inputs, specs)
-    return Outline(y, [specs[position] for position in wrt], wrt, output, coordinates)
+    if layer.batch_dims == 1:
+        return Outline(y, [specs[position] for position in wrt], wrt, output, coordinates)
+    folded = folding.folded(layer, _batches(layer.model, specs, flat), wrt, y)
+    return Outline(folded.y, folded.xs(wrt), wrt, output, coordinates, folded)
 
 
 def specs(model, shapes, dtype):
@@ -151,10 +162,11 @@ def _taylor_obstacle(target, specs):
         choose.taylor_obstacle,
         target.model,
         target.structure,
-        specs,
+        specs if target.fold is None else target.inputs,
         target.wrt,
         target.output,
         target.training,
+        target.fold,
     )
 
 
@@ -199,7 +211,7 @@ def _coordinates(layer, inputs, flat):
     for x in chosen:
         if not isinstance(x, Coordinates):
             position = arguments.position_of(x, names, "wrt", layer.model)
-            x = Coordinates(position, tuple(flat[position].shape[1:]))
+            x = Coordinates(position, folding.row_shape(flat[position], layer.batch_dims))
         _check_input(layer, flat, x.position, names)
         found.append(x)
     return found
@@ -237,7 +249,7 @@ def _output(layer, inputs, specs):
     return position, y
 
 
-def _request(layer, coordinates, wrt, xs, y):
+def _request(layer, coordinates, wrt, xs, y, folded):
     rows, _ = layer.rows(tuple(y.shape[1:]))
     columns = [
         (wrt.index(at.position), indices)
@@ -245,4 +257,5 @@ def _request(layer, coordinates, wrt, xs, y):
     ]
     terms = layer.terms(coordinates, wrt)
     request = Request(layer.kind, rows, columns, terms, chunk_size=layer.chunk_size)
+    request = replace(request, shared=folded is not None and folded.fold.shared)
     return layer.complete(request, [xs[k] for k, _ in columns])

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import keras
@@ -5,8 +6,9 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.target import flatten, scatter, size
-from keras_derivs.layers import arguments
+from keras_derivs.layers import arguments, folding
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.one_entry import OneEntry
 from keras_derivs.reloading import lasting
 
 
@@ -30,7 +32,7 @@ class Product(DerivativeLayer):
 
     def compute_output_spec(self, inputs, mask=None, training=None):
         spec = super().compute_output_spec(inputs, mask, training)
-        inputs, vectors = self.split(inputs)
+        inputs, vectors, _ = self.split(inputs)
         self._pairs(self._plan_for(inputs, bool(self.training)), vectors)
         return spec
 
@@ -39,14 +41,14 @@ class Product(DerivativeLayer):
 
     def split(self, inputs):
         if self.vectors is not None:
-            return inputs, []
+            return inputs, [], None
         if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
             raise ValueError(
                 f"'{self.name}' needs to be called on [x, v], a point and a vector. Received: "
                 f"{type(inputs).__name__} of {len(keras.tree.flatten(inputs))} tensors. Put the "
                 f"model's inputs first and the vector second, or give `vectors=` at construction."
             )
-        return inputs[0], keras.tree.flatten(inputs[1])
+        return inputs[0], keras.tree.flatten(inputs[1]), None
 
     def with_vectors(self, plan, target, vectors):
         batch = ops.shape(target.xs[0])[0]
@@ -63,6 +65,8 @@ class Product(DerivativeLayer):
         of, specs = self.beside(plan)
         if self.vectors is not None:
             vectors = [self.vectors] if len(specs) == 1 else list(self.vectors)
+        ndims = itertools.chain((len(shape) for shape, _ in specs), itertools.repeat(0))
+        vectors = [folding.vector(v, ndim, plan) for v, ndim in zip(vectors, ndims)]
         shapes, found = [shape for shape, _ in specs], [tuple(v.shape) for v in vectors]
         rows = [(batch, *shape) for shape in shapes]
         if len(found) != len(shapes) or not all(map(_fits, found, rows)):
@@ -220,7 +224,7 @@ class VJP(_Cotangent):
 
 
 @register
-class HVP(_Cotangent, _Tangent):
+class HVP(OneEntry, _Cotangent, _Tangent):
     """The Hessian-vector product of a scalar output, without the Hessian.
 
     (H v)[b, j] = sum_k d2y[b]/dx[b, j]dx[b, k] v[b, k], in units of [y]/[x]^2 [v].
@@ -230,8 +234,8 @@ class HVP(_Cotangent, _Tangent):
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
-        component: The entry of a vector output to differentiate: an int, or a tuple with one
-            int for each axis.
+        component: The entry of a vector output to differentiate, as for `Gradient`; with
+            `"labels"` the layer is called on `[x, v, labels]`.
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         coupled: Accept a model whose rows depend on each other: the product is with the
             derivative of the whole batch, the second one of the sum of y over all rows.
@@ -267,15 +271,8 @@ class HVP(_Cotangent, _Tangent):
         coupled=False,
         **kwargs,
     ):
-        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
-        self.component = arguments.check_component(component)
+        super().__init__(model, wrt, output, component, vectors=vectors, coupled=coupled, **kwargs)
         self.check()
-
-    def rows(self, shape):
-        return arguments.single_row(shape, self.component, self)
 
     def shapes(self, rows, columns):
         return list(columns)
-
-    def get_config(self):
-        return {**super().get_config(), "component": self.component}

@@ -14,6 +14,7 @@ from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian, renamed
+from keras_derivs.layers.one_entry import LABELS
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
 from keras_derivs.layers.products import HVP, JVP, VJP, Product
@@ -105,7 +106,7 @@ class BetweenTensors(keras.layers.Layer):
 class Between(BetweenTensors):
     """A derivative layer between two symbolic tensors of a graph.
 
-    Called on `[y, *wrt, *sources, *vectors]`.
+    Called on `[y, *wrt, *sources, *vectors, *labels]`.
 
     Args:
         derivative: The name of a derivative layer, such as `"Gradient"`.
@@ -145,7 +146,7 @@ class Between(BetweenTensors):
 
     def cut(self, y, wrt):
         """Make the derivative layer of the sub-graph from `wrt` to `y`; return its sources."""
-        sub_graph, coordinates = graph.cut(y, wrt)
+        sub_graph, coordinates = graph.cut(y, wrt, self.options.get("batch_dims", 1))
         chosen = coordinates if self.listed or self.kind == "Partials" else coordinates[0]
         self.derivative = LAYERS[self.kind](sub_graph, wrt=chosen, **self.options)
         return sub_graph.inputs
@@ -177,9 +178,11 @@ class Between(BetweenTensors):
     def _arguments(self, inputs):
         """What the derivative layer is called on."""
         tensors = list(inputs)[self.num_structural :]
-        if not self.num_vectors:
-            return tensors
-        return [tensors[: -self.num_vectors], tensors[-self.num_vectors :]]
+        given = [tensors.pop()] if self.options.get("component") == LABELS else []
+        if self.num_vectors:
+            given.insert(0, tensors[-self.num_vectors :])
+            tensors = tensors[: -self.num_vectors]
+        return [tensors, *given] if given else tensors
 
 
 def snake_case(layer):

@@ -10,6 +10,7 @@ from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
 from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.layers.laplacian import Laplacian, as_lists
+from keras_derivs.layers.one_entry import LABELS
 from keras_derivs.layers.partials import Partials, check_names, named
 from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
 from keras_derivs.layers.products import HVP, JVP, VJP
@@ -25,9 +26,11 @@ def gradient(y, x, component=None, **options):
         y: A symbolic tensor that is computed from `x`.
         x: A symbolic tensor, or a list of those; a slice of a tensor that `y` is computed from
             stands for the matching part of that tensor.
-        component: The entry of a vector `y` to differentiate.
-        **options: `strategy`, `chunk_size`, `return_value`, `training` and `name`, as for the
-            layer.
+        component: The entry of a vector `y` to differentiate: an int, or a tuple of those;
+            `"argmax"`, the largest; or an integer tensor of shape `(batch,)` or `(batch, 1)` with
+            the entry of each row. A constant: the choice itself is not differentiated.
+        **options: `strategy`, `chunk_size`, `return_value`, `training`, `batch_dims` and `name`,
+            as for the layer.
 
     Returns:
         A symbolic tensor, or a list of those where `x` is a list.
@@ -131,7 +134,8 @@ def partials(y, *terms, **options):
         *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
             itself. A coordinate is a symbolic tensor with one number per sample. Or one dict of
             those by name, `{"u_t": (t,), "u_xx": (x, x)}`.
-        **options: `strategy`, `chunk_size`, `training` and `name`, as for `Partials`.
+        **options: `strategy`, `chunk_size`, `training`, `batch_dims` and `name`, as for
+            `Partials`.
 
     Returns:
         A list with one symbolic tensor for each term; for a dict of terms a dict, and outputs of
@@ -144,7 +148,7 @@ def partials(y, *terms, **options):
     """
     if len(terms) == 1 and isinstance(terms[0], dict):
         return _named_partials(y, check_names(terms[0]), options)
-    _check_terms(terms)
+    _check_terms(terms, y, options)
     names = [graph.speaking_name(y, term) if term else None for term in terms]
     if len(terms) == 1 and names[0] and "name" not in options:
         options["name"], names = graph.free(names[0], y, sideways=True), [None]
@@ -155,7 +159,7 @@ def partials(y, *terms, **options):
 
 
 def _named_partials(y, terms, options):
-    _check_terms(terms.values())
+    _check_terms(terms.values(), y, options)
     results = dict(zip(terms, _partials(y, list(terms.values()), options)))
     own = {name: y for name in terms if not terms[name] and _is_itself(y, name, results[name])}
     others = named({name: results[name] for name in terms if name not in own})
@@ -190,7 +194,7 @@ def diff(y, *coordinates, **options):
     return partials(y, tuple(coordinates), **options)[0]
 
 
-def _check_terms(terms):
+def _check_terms(terms, y, options):
     for term in terms:
         if not isinstance(term, tuple):
             raise TypeError(
@@ -199,7 +203,7 @@ def _check_terms(terms):
             )
         for x in term:
             check_symbolic(x, "partials")
-            if any(n != 1 for n in x.shape[1:]):
+            if any(n != 1 for n in graph.shape_of_coordinate(x, y, options.get("batch_dims", 1))):
                 raise ValueError(
                     f"A coordinate needs to be one number per sample. Received: "
                     f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], or use "
@@ -224,8 +228,10 @@ def _derive(layer, y, x, v=(), name=None, **options):
             f"tensor to differentiate with respect to."
         )
     vectors = list(v) if isinstance(v, (list, tuple)) else [v]
+    labels = [options["component"]] if hasattr(options.get("component"), "dtype") else []
+    options = {**options, "component": LABELS} if labels else options
     function = snake_case(layer)
-    for tensor in (y, *wrt, *vectors):
+    for tensor in (y, *wrt, *vectors, *labels):
         check_symbolic(tensor, function)
     between = Between(
         layer.__name__,
@@ -235,4 +241,4 @@ def _derive(layer, y, x, v=(), name=None, **options):
         listed=isinstance(x, (list, tuple)),
         name=name or f"{function}_{keras.backend.get_uid(function)}",
     )
-    return between([y, *wrt, *between.cut(y, wrt), *vectors])
+    return between([y, *wrt, *between.cut(y, wrt), *vectors, *labels])

@@ -57,7 +57,7 @@ def _copy(layer):
 
 def _input(tensor):
     dtype = "float64" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
-    return keras.Input(batch_shape=tensor.shape, dtype=dtype)
+    return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
 
 
 def _with_float64(config):

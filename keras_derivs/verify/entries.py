@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 
+import keras
 import numpy as np
 
 from keras_derivs.engine import together
@@ -54,7 +55,8 @@ def _product(request, xs, k, along, positive):
             entries.append(value.reshape(len(value), -1).sum(axis=1))
         else:
             value = along(_unit(xs, (k, index)), dict(enumerate(request.vectors)))
-            entries.append(value.reshape(len(value), -1)[:, request.rows[0]])
+            value = together.take(value.reshape(len(value), -1), request.rows)
+            entries.append(np.asarray(keras.ops.convert_to_numpy(value))[:, 0])
     return np.stack(entries, axis=1).reshape(xs[k].shape)
 
 

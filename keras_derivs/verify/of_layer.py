@@ -18,6 +18,7 @@ from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, wor
 from keras_derivs.verify.differences import Truth
 from keras_derivs.verify.double import double
 from keras_derivs.verify.entries import Partials, assemble, check_count
+from keras_derivs.verify.places import Places
 from keras_derivs.verify.problem import Problem
 from keras_derivs.verify.report import Check
 from keras_derivs.verify.subject import Subject, Task
@@ -30,11 +31,12 @@ class LayerSubject(Subject):
 
     def __init__(self, layer, x, seed, clock, prefix="", exact=False):
         self.layer = layer
-        inputs, vectors = layer.split(x)
+        inputs, vectors, labels = layer.split(x)
         self.model, given = (layer.model, inputs) if exact else double(layer.model, inputs)[:2]
         flat = [as_is(a) for a in keras.tree.flatten(given)]
-        self.dtype, self.structure = flat[0].dtype, given
+        self.dtype, self.structure, self.places = flat[0].dtype, given, None
         self.vectors = [np.asarray(as_is(v), self.dtype) for v in vectors]
+        self.labels = [] if labels is None else [as_is(labels)]
         try:
             self.auto, self.error = self.copy("auto"), None
             self.auto(self.called_on(flat))
@@ -44,9 +46,27 @@ class LayerSubject(Subject):
             self.error, order, wrt, output = error, 1, (0,), 0
         if self.error is None:
             check_count(plan.request, plan.xs)
-        training = bool(layer.training)
-        problem = Problem(self.model, given, flat, wrt, output, training, seed=seed, clock=clock)
+        function, training = (self.model, given, flat, wrt, output), bool(layer.training)
+        if self.error is None and plan.folded is not None:
+            function = (*self._by_place(plan, flat), wrt, 0)
+        problem = Problem(*function, training, seed=seed, clock=clock)
         super().__init__(problem, order, prefix)
+
+    def _by_place(self, plan, flat):
+        """The model as one of single rows, how it is called, and its inputs."""
+        batch = tuple(keras.tree.flatten(self.auto(self.called_on(flat)))[0].shape[:2])
+        self.places = Places(self.model, self.structure, plan, batch)
+        rows = self.places.rows(flat)
+        fold = plan.folded.fold
+        self.vectors = [self._rows_of(v, batch, fold.shared, rows[-1]) for v in self.vectors]
+        self.labels = [label.reshape(-1) for label in self.labels]
+        return self.places, list(rows), rows
+
+    @staticmethod
+    def _rows_of(v, batch, shared, index):
+        if shared:
+            return v[index] if len(v) == batch[1] else v
+        return v.reshape(-1, *v.shape[2:]) if v.shape[:2] == batch else v
 
     @property
     def words(self):
@@ -78,13 +98,21 @@ class LayerSubject(Subject):
         return type(self.layer).from_config(kept)
 
     def called_on(self, inputs):
-        given = keras.tree.pack_sequence_as(self.structure, inputs)
-        return [given, self._vectors(len(inputs[0]))] if self.vectors else given
+        count, places = len(inputs[0]), self.places
+        extras = [*self._of(self.vectors, count), *self._of(self.labels, count)]
+        if places is None:
+            given = keras.tree.pack_sequence_as(self.structure, inputs)
+        else:
+            given = places.given(inputs[:-1])
+            extras = [places.spread(v) if len(v) == count else v for v in extras]
+        num_vectors = len(self.vectors)
+        vectors = [extras[:num_vectors]] if num_vectors else []
+        return [given, *vectors, *extras[num_vectors:]] if extras else given
 
-    def _vectors(self, count):
-        """The vectors of so many of the samples."""
+    def _of(self, tensors, count):
+        """Vectors or labels of so many of the samples."""
         whole = len(self.whole.inputs[0]) if hasattr(self, "whole") else count
-        return [v[:count] if len(v) == whole > count else v for v in self.vectors]
+        return [v[:count] if len(v) == whole > count else v for v in tensors]
 
     def _callable(self, problem, name):
         if self.error is not None:
@@ -103,6 +131,8 @@ class LayerSubject(Subject):
         arguments = self.called_on(problem.inputs)
         arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
         found = keras.tree.flatten(layer(arguments))
+        if self.places is not None:
+            found = [self.places.own(y, problem.inputs[-1]) for y in found]
         results = [
             compared(name, _columns(as_numpy(y)), truth, size, problem, self.order, y.shape[1:])
             for y, (truth, size) in zip(found, self._true)
@@ -115,10 +145,15 @@ class LayerSubject(Subject):
         problem, plan = self.settled[0], self.auto.plan
         flat = [problem.inputs[k] for k in plan.wrt]
         target = Target(self.model, self.structure, problem.inputs, plan.wrt, plan.output)
-        request = self.auto.with_vectors(plan, target, self._vectors(len(flat[0])))
+        request = self.auto.with_vectors(plan, target, self._of(self.vectors, len(flat[0])))
         request = replace(request, vectors=tuple(map(as_numpy, request.vectors)))
         partials, linear = Partials(problem, plan.wrt), self.auto.linear
         y = keras.ops.convert_to_tensor(partials.of(())["value"])
+        labels = map(keras.ops.convert_to_tensor, self._of(self.labels, len(y)))
+        if self.places is not None:
+            labels = (label[:, None] for label in labels)
+        target = replace(target, entry=self.auto.entry(next(labels, None), y))
+        request = replace(request, rows=target.rows(y, request.rows))
 
         def arranged(part, signs=None):
             def find(*moves):

@@ -29,7 +29,7 @@ def run(target):
         outputs = target.model(inputs, training=target.training)
         return keras.tree.flatten(outputs)[target.output]
 
-    return backend.evaluate(call, target.inputs, target.model)
+    return target.seen(backend.evaluate(call, target.given_to_model, target.model))
 
 
 def differentiate(target, function, num_pulls=1, order=1):
@@ -81,7 +81,7 @@ def value(target, num_pulls=1):
 def gradients(target, index):
     """y, and for each output in `index` (a list of 1-tuples) its gradient for each x."""
     y, pull = value(target, num_pulls=len(index))
-    return y, [pull(one_hot(y, row)) for (row,) in index]
+    return y, [pull(one_hot(y, target.index(y, row))) for (row,) in index]
 
 
 def hessian_rows(target, k, index):
@@ -204,7 +204,7 @@ def _known(target, index):
 
 def _ride(target, chunk, evaluate):
     """All indices of a chunk at once, each on its own copy of the batch."""
-    batch = ops.shape(target.inputs[0])[0]
+    batch = ops.shape(target.xs[0])[0]
     columns = [ops.convert_to_tensor(column, dtype="int32") for column in chunk]
     times = ops.shape(columns[0])[0]
     y, (results,) = evaluate(target.repeat(times), [tuple(_repeat(c, batch) for c in columns)])

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.reverse import passes
-from keras_derivs.engine.target import scatter, size
+from keras_derivs.engine.target import scatter, size, take
 from keras_derivs.engine.terms import differentiation_plan, sort_term
 
 
@@ -34,7 +34,8 @@ def jacobian_by_columns(target, request):
 
         index = [_columns(target, k, columns)]
         y, (block,) = passes.each(target, index, evaluate, request.chunk_size)
-        results.append(ops.swapaxes(_take(_flat(block), request.rows), 1, 2))
+        rows = take(_flat(block), target.rows(y, request.rows), axis=2)
+        results.append(ops.swapaxes(rows, 1, 2))
     return y, results
 
 

@@ -85,8 +85,10 @@ def quotient(operation, a, b):
 def matmul(operation, a, b):
     if is_plain(b) and len(b.shape) <= 2 and a.ndim >= 2:
         return times_kernel(operation, a, b)
-    if any(len(x.shape) < 3 for x in (a, b) if not is_plain(x)):
+    if any(len(x.shape) < 2 for x in (a, b)):
         raise unsupported(operation, "multiplies along the batch axis")
+    if any(len(x.shape) < 3 for x in (a, b) if not is_plain(x)):  # along the axis of rows
+        a, b = (x if is_plain(x) else spread(x) for x in (a, b))
     return bilinear(operation.call, *align(a, b))
 
 
@@ -102,6 +104,8 @@ def times_kernel(operation, x, kernel):
 
 @taylor_rule(knp.Dot)
 def dot(operation, a, b):
+    if len(a.shape) == len(b.shape) == 2:
+        return matmul(knp.Matmul(), a, b)
     if not is_plain(b) or len(b.shape) > 2 or a.ndim < 2:
         raise unsupported(operation, "multiplies along the batch axis")
     return times_kernel(operation, a, b)

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_derivs import backend
 from keras_derivs.engine import together
-from keras_derivs.engine.target import Target, scatter, size
+from keras_derivs.engine.target import Target, scatter, size, take
 from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
 from keras_derivs.engine.taylor.propagate import apply_output
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
@@ -29,32 +29,38 @@ def propagate(target, space, tangents):
         raise _cannot("inference mode (`training=False`)", "training mode")
     if any(mask is not None for mask in target.masks):
         raise _cannot("inputs without masks", "masked inputs")
-    inputs = [ops.convert_to_tensor(x) for x in target.inputs]
+    xs, fold = [ops.convert_to_tensor(x) for x in target.xs], target.fold
+    inputs = [ops.convert_to_tensor(x) for x in target.given_to_model]
     for k, moves in tangents.items():
-        x = inputs[target.wrt[k]]
-        inputs[target.wrt[k]] = Polynomial(space, {(): x, **moves})
+        if fold is not None:
+            moves = {term: fold.coefficient(c, xs[k]) for term, c in moves.items()}
+        inputs[target.wrt[k]] = Polynomial(space, {(): inputs[target.wrt[k]], **moves})
     with backend.scope(target.model):
         inputs = keras.tree.pack_sequence_as(target.structure, inputs)
         y = apply_output(target.model, inputs, target.output)
     if not isinstance(y, Polynomial):
-        return Polynomial(space, {(): y})
+        return Polynomial(space, {(): target.seen(y)})
+    if fold is not None:
+        y = spread(y)
+        y = y.like({term: fold.output_coefficient(c, y.value) for term, c in y.table.items()})
     dtype = keras.backend.result_type(*[x.dtype for x in target.xs])  # as on the tape
     return y.like({term: ops.cast(c, dtype) if term else c for term, c in y.table.items()})
 
 
-def supported(model, structure=None, specs=None, wrt=None, output=0):
+def supported(model, structure=None, specs=None, wrt=None, output=0, fold=None):
     """`None` if polynomials can be propagated through a model, else what stands in the way.
 
     Tried on two random rows, with infinitesimals on the inputs `wrt` (all of them by default),
     where the value of the polynomial must be what the model itself returns. `structure` and
-    `specs` are the model's inputs, nested and flat, `output` the flat output.
+    `specs` are the model's inputs, nested and flat, `output` the flat output; of a `fold` they
+    have the trial's number of rows.
     """
     specs = keras.tree.flatten(model.inputs) if specs is None else specs
     structure = private.tree_of_inputs(model, specs) if structure is None else structure
     wrt = tuple(n for n, x in enumerate(specs) if _is_float(x)) if wrt is None else tuple(wrt)
     random = np.random.default_rng(0)
-    inputs = [_probe(random, spec) for spec in specs]
-    target = Target(model, structure, inputs, wrt, output)
+    inputs = [_probe(random, spec, 2 if fold is None else spec.shape[0]) for spec in specs]
+    target = Target(model, structure, inputs, wrt, output, fold=fold)
     moves = {k: {(0,): ops.ones_like(x)} for k, x in enumerate(target.xs)}
     try:
         found = propagate(target, Space([(0,)]), moves).value
@@ -68,9 +74,10 @@ def supported(model, structure=None, specs=None, wrt=None, output=0):
 
 
 def _own_value(target):
-    inputs = keras.tree.pack_sequence_as(target.structure, target.inputs)
+    inputs = keras.tree.pack_sequence_as(target.structure, target.given_to_model)
     with backend.scope(target.model):
-        return keras.tree.flatten(target.model(inputs, training=False))[target.output]
+        outputs = target.model(inputs, training=False)
+    return target.seen(keras.tree.flatten(outputs)[target.output])
 
 
 def _agree(found, expected):
@@ -83,9 +90,9 @@ def _agree(found, expected):
     return np.allclose(found, expected, rtol=0, atol=rounding * scale, equal_nan=True)
 
 
-def _probe(random, spec):
-    """Two rows inside the domain of a logarithm and a root."""
-    values = random.uniform(0.1, 0.9, (2, *(4 if n is None else n for n in spec.shape[1:])))
+def _probe(random, spec, rows):
+    """So many rows inside the domain of a logarithm and a root."""
+    values = random.uniform(0.1, 0.9, (rows, *(4 if n is None else n for n in spec.shape[1:])))
     values = values if _is_float(spec) else np.zeros(values.shape)
     return ops.convert_to_tensor(values, dtype=spec.dtype)
 
@@ -135,13 +142,13 @@ def jvp(target, request):
 def jacobian(target, request):
     """A direction for each selected input: for each entry of x, (B, rows, columns)."""
     y, (first,) = _along_columns(target, request, Space, [(0,)])
-    return y, [_rows_by_columns(c, request.rows) for c in first]
+    return y, [_rows_by_columns(c, target.rows(y, request.rows)) for c in first]
 
 
 def hessian_diagonal(target, request):
     """For each entry of x, (B, rows, columns)."""
     y, (second,) = _along_columns(target, request, Space, [(0, 0)])
-    return y, [_rows_by_columns(c * 2, request.rows) for c in second]
+    return y, [_rows_by_columns(c * 2, target.rows(y, request.rows)) for c in second]
 
 
 def _along_columns(target, request, space_of, wanted):
@@ -174,7 +181,7 @@ def _rows_by_columns(c, rows):
     directions = c.shape[0]
     batch = ops.shape(c)[1]
     c = ops.transpose(ops.reshape(c, (directions, batch, -1)), (1, 2, 0))
-    return c if rows is None else ops.take(c, rows, axis=1)
+    return take(c, rows)
 
 
 def laplacian(target, request):
@@ -236,7 +243,8 @@ def hessian(target, request):
     if terms is None:
         raise _unknown_shape()
     y, values = partials(target, replace(request, terms=terms))
-    found = dict(zip(terms, values))
+    request, found = request.listed(), dict(zip(terms, values))
+    request = replace(request, rows=target.rows(y, request.rows))
     return y, together.assemble(request, target.xs, found.get)
 
 
