@@ -1,6 +1,10 @@
+import keras
+
 from keras_derivs import limits
-from keras_derivs.layers import selection
+from keras_derivs.graph import private
+from keras_derivs.layers import arguments, planning, selection
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.reloading import lasting
 
 
 @register
@@ -13,7 +17,8 @@ class Jacobian(DerivativeLayer):
         model: A `keras.Model` or layer.
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
-        output: Name or position of the output, for a model with several.
+        output: Name or position of the output, for a model with several. All of them by default,
+            in the structure in which the model returns them.
         **kwargs: As for `Gradient`. Strategies: `"reverse"` takes a pass for each output,
             `"forward"` one for each input; `"auto"` takes the fewer.
 
@@ -21,7 +26,8 @@ class Jacobian(DerivativeLayer):
         That of the model.
 
     Output shape:
-        `(batch, *output shape, *input shape)`; for several inputs a list or dict of those.
+        `(batch, *output shape, *input shape)`; for several inputs a list or dict of those, for
+        several outputs a list or dict of those: of a model of dicts, all pairs as dicts of dicts.
 
     Raises:
         ValueError: The output does not depend on the input, or rows of the batch depend on each
@@ -40,7 +46,82 @@ class Jacobian(DerivativeLayer):
 
     def __init__(self, model, wrt=None, output=None, **kwargs):
         super().__init__(model, wrt, output, **kwargs)
+        self.by_output = ByOutput()
         self.check()
+
+    def check(self):
+        outputs = getattr(self.model, "outputs", None) if self.chosen_output is None else None
+        if self.model.built and outputs and len(outputs) > 1:
+            self.by_output.make(self, private.tree_of_outputs(self.model))
+        else:
+            super().check()
+
+    def compute_output_shape(self, input_shape):
+        specs = planning.specs(self.model, input_shape, self.compute_dtype)
+        if not self._several(specs):
+            return super().compute_output_shape(input_shape)
+        return self.by_output.each(lambda part: part.compute_output_shape(input_shape))
+
+    def compute_output_spec(self, inputs, mask=None, training=None):
+        if not self._several(inputs):
+            return super().compute_output_spec(inputs, mask, training)
+        return self.by_output.each(lambda part: part.compute_output_spec(inputs))
+
+    def call(self, inputs, mask=None, training=None):
+        if not self._several(inputs):
+            return super().call(inputs, mask, training)
+        return self.by_output.each(lambda part: part.call(inputs, mask, training))
+
+    def explain(self):
+        parts = self.by_output.parts
+        return "\n".join(part.explain() for part in parts) if parts else super().explain()
+
+    def _several(self, inputs):
+        """Whether the result has a part for each of several outputs."""
+        if self.chosen_output is None and not self.by_output.known:
+            outputs = planning.outputs(self, inputs)
+            if len(keras.tree.flatten(outputs)) > 1:
+                self.by_output.make(self, outputs)
+            self.by_output.known = True
+        return bool(self.by_output.parts)
+
+
+# What the Jacobian of each of several outputs has in common with that of all.
+PASSED_ON = (
+    "wrt", "strategy", "chunk_size", "return_value", "training", "audit", "batch_dims", "autocast",
+)  # fmt: skip
+
+
+def _word(name):
+    return name.replace("/", "_")
+
+
+@lasting
+class ByOutput:
+    """The Jacobian of each of several outputs; they share the model, which tracks the weights."""
+
+    def __init__(self):
+        self.structure, self.parts, self.known = None, [], False
+
+    def make(self, layer, outputs):
+        self.structure, self.known = outputs, True
+        names = arguments.output_names(layer.model, outputs)
+        options = {name: getattr(layer, name) for name in PASSED_ON}
+        options["dtype"] = layer.dtype_policy
+        self.parts = [
+            Jacobian(layer.model, output=n, name=f"{layer.name}_{_word(name)}", **options)
+            for n, name in enumerate(names)
+        ]
+
+    def each(self, function):
+        """What a function of each part returns, in the structure of the outputs."""
+        found = [function(part) for part in self.parts]
+        if not self.parts[0].return_value:
+            return self._packed(found)
+        return tuple(self._packed(results) for results in zip(*found))
+
+    def _packed(self, results):
+        return keras.tree.pack_sequence_as(self.structure, list(results))
 
 
 @register

@@ -233,6 +233,14 @@ def _check_input(layer, flat, position, names):
     arguments.check_differentiable(x, "input", names[position], layer.name)
 
 
+def outputs(layer, inputs):
+    """The outputs of a model for inputs of these shapes, as specs in their structure."""
+    flat = keras.tree.flatten(inputs)
+    specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+    weights.create(layer.model, inputs, specs)
+    return layer.model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+
+
 def _output(layer, inputs, specs):
     """The position and the spec of the chosen output."""
     model = layer.model

@@ -43,8 +43,22 @@ def gradient(y, x, component=None, **options):
 
 
 def jacobian(y, x, **options):
-    """dy/dx, of shape `(batch, *y, *x)`: see `Jacobian`. Arguments as for `gradient`."""
-    return _derive(Jacobian, y, x, **options)
+    """dy/dx, of shape `(batch, *y, *x)`: see `Jacobian`. Arguments as for `gradient`.
+
+    Of a list, or dict, of tensors `y` a list, or dict, with that of each: with a list of `x`, the
+    blocks of all pairs.
+    """
+    if not isinstance(y, (list, tuple, dict)):
+        return _derive(Jacobian, y, x, **options)
+    if not y:
+        raise ValueError(
+            "`jacobian` needs at least one tensor y. Received: none. Give the tensor to "
+            "differentiate, or a list of those."
+        )
+    names = y if isinstance(y, dict) else range(len(y))
+    given = options.pop("name", None)
+    found = [_derive(Jacobian, y[n], x, name=given and f"{given}_{n}", **options) for n in names]
+    return dict(zip(y, found)) if isinstance(y, dict) else found
 
 
 def sub_jacobian(y, x, outputs=None, inputs=None, **options):
@@ -53,7 +67,10 @@ def sub_jacobian(y, x, outputs=None, inputs=None, **options):
 
 
 def hessian(y, x, component=None, **options):
-    """d2y/dx2, of shape `(batch, *x, *x)`: see `Hessian`. Arguments as for `gradient`."""
+    """d2y/dx2, of shape `(batch, *x, *x)`: see `Hessian`. Arguments as for `gradient`.
+
+    For a list `[q, v]` the blocks `[[H_qq, H_qv], [H_vq, H_vv]]`, as of a Lagrangian.
+    """
     return _derive(Hessian, y, x, component=component, **options)
 
 

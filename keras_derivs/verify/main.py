@@ -70,7 +70,7 @@ def verify(layer, x, order=None, seed=0, verbose=False, layers=None, budget=30.0
 
 def _subjects(layer, x, order, seed, names, clock):
     if isinstance(layer, DerivativeLayer) and names is None:
-        return [LayerSubject(layer, x, seed, clock)]
+        return _of_layer(layer, x, seed, clock)
     model, given, outputs = double(layer, x)
     if names is None:
         return subjects_of(model, given, outputs, order or 2, seed, clock)
@@ -83,6 +83,14 @@ def _subjects(layer, x, order, seed, names, clock):
             outputs = part(inputs, training=False)
             found += subjects_of(part, inputs, outputs, order or 2, seed, clock, prefix)
     return found
+
+
+def _of_layer(layer, x, seed, clock):
+    """The layer itself, or its part for each of several outputs."""
+    parts = getattr(getattr(layer, "by_output", None), "parts", [])
+    if not parts:
+        return [LayerSubject(layer, x, seed, clock)]
+    return [LayerSubject(part, x, seed, clock, f"'{part.name}', ") for part in parts]
 
 
 class _Run:

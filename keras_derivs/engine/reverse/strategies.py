@@ -40,7 +40,7 @@ def jacobian_by_columns(target, request):
 
 
 def hessian(target, request):
-    """For each pair of entries of x, (B, rows, columns, columns)."""
+    """For each pair of entries of x, (B, rows, columns, columns); equal blocks once."""
     results = []
     for k, columns in request.columns:
 
@@ -53,6 +53,8 @@ def hessian(target, request):
         results.append(
             [_split(_take(_flat(blocks[j]), other), rows, columns) for j, other in request.columns]
         )
+    for n, row in enumerate(results):
+        row[:n] = [ops.swapaxes(above[n], 2, 3) for above in results[:n]]
     return y, results
 
 
