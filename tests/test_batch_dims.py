@@ -122,7 +122,7 @@ def test_symbolic_places_of_any_number(shared, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     optimizer = keras.optimizers.SGD(1e-2)
     loaded.compile(optimizer, loss={"residual": "mse"})
-    for count in (6, 4):
+    for count in (4, 6):
         given = [FUNCTIONS, (SHARED if shared else PLACES)[..., :count, :]]
         found = loaded(given)
         assert found["residual"].shape == (3, count)
@@ -134,7 +134,7 @@ def test_symbolic_places_of_any_number(shared, tmp_path):
         )
         after, before = (loaded(one)["u"] for one in moved)
         close((after - before) / 2e-2, found["u_t"], truth.SINGLE[2])
-        if not shared:
+        if not shared and count == 6:
             loaded.fit(given, {"residual": np.zeros((3, count))}, verbose=0)
 
 

@@ -50,8 +50,9 @@ class Jacobian(DerivativeLayer):
         self.check()
 
     def check(self):
-        outputs = getattr(self.model, "outputs", None) if self.chosen_output is None else None
-        if self.model.built and outputs and len(outputs) > 1:
+        outputs = getattr(self.model, "outputs", None)
+        self.by_output.known = self.chosen_output is not None or bool(outputs)
+        if self.chosen_output is None and self.model.built and outputs and len(outputs) > 1:
             self.by_output.make(self, private.tree_of_outputs(self.model))
         else:
             super().check()
@@ -78,7 +79,7 @@ class Jacobian(DerivativeLayer):
 
     def _several(self, inputs):
         """Whether the result has a part for each of several outputs."""
-        if self.chosen_output is None and not self.by_output.known:
+        if not self.by_output.known:
             outputs = planning.outputs(self, inputs)
             if len(keras.tree.flatten(outputs)) > 1:
                 self.by_output.make(self, outputs)

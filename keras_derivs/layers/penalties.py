@@ -1,14 +1,15 @@
 from keras import ops
 
 from keras_derivs.layers import arguments
-from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.base import register
+from keras_derivs.layers.one_entry import OneEntry
 from keras_derivs.layers.sampling import ProjectedLayer
 
 SMALLEST = 1e-37  # of a squared norm: below it, float32 has few digits left, or none
 
 
 @register
-class GradientPenalty(DerivativeLayer):
+class GradientPenalty(OneEntry):
     """How far the norm of the gradient of a scalar output is from a target, squared.
 
     (|dy/dx| - target)^2 per sample, in units of ([y]/[x])^2, with the norm over all inputs `wrt`.
@@ -22,8 +23,7 @@ class GradientPenalty(DerivativeLayer):
         output: Name or position of the output, for a model with several.
         target: The norm that costs nothing: 0 for flat functions, 1 for the critic of a
             Wasserstein GAN.
-        component: The entry of a vector output to differentiate: an int, or a tuple with one
-            int for each axis.
+        component: The entry of a vector output to differentiate, as for `Gradient`.
         coupled: Accept a model whose rows depend on each other, such as a critic with batch
             statistics: the gradient is that of the sum of y over the batch by each row.
         **kwargs: As for `Gradient`.
@@ -63,14 +63,10 @@ class GradientPenalty(DerivativeLayer):
         coupled=False,
         **kwargs,
     ):
-        super().__init__(model, wrt, output, **kwargs)
+        super().__init__(model, wrt, output, component, **kwargs)
         self.target = arguments.check_real_number(target, "target", least=0)
-        self.component = arguments.check_component(component)
         self.coupled = arguments.check_flag(coupled, "coupled")
         self.check()
-
-    def rows(self, shape):
-        return arguments.single_row(shape, self.component, self)
 
     def shapes(self, rows, columns):
         return [(1,)]
@@ -83,7 +79,7 @@ class GradientPenalty(DerivativeLayer):
         return results[0]
 
     def get_config(self):
-        own = {"target": self.target, "component": self.component, "coupled": self.coupled}
+        own = {"target": self.target, "coupled": self.coupled}
         return {**super().get_config(), **own}
 
 

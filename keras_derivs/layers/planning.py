@@ -237,6 +237,7 @@ def outputs(layer, inputs):
     """The outputs of a model for inputs of these shapes, as specs in their structure."""
     flat = keras.tree.flatten(inputs)
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
+    calls.check_shapes(inputs, layer.model, layer.name)
     weights.create(layer.model, inputs, specs)
     return layer.model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
 
