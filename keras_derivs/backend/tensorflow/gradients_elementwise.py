@@ -23,7 +23,8 @@ def _pow(op, gradient, plain):
     root = None if is_needed(op, 1) else quotients.of_root(gradient, y)
     if root is not None:
         return root, None
-    slope = _multiple(tf.pow(x, y - 1), y)
+    constant = tf.equal(x, 0) & (tf.equal(y, 0) | tf.equal(y, 1))
+    slope = _multiple(tf.pow(tf.where(constant, tf.ones_like(x), x), y - 1), y)
     by_x = unbroadcast(gradient * tf.math.conj(slope), x)
     return by_x, plain(gradient)[1] if is_needed(op, 1) else None
 
@@ -59,6 +60,37 @@ def _product(x, count):
         return x
     half = _product(x, count // 2)
     return half * half * x if count % 2 else half * half
+
+
+@gradient_of("RealDiv")
+def _quotient(op, gradient, plain):
+    """Step by step: the square of a large divisor is infinite, and its inverse 0."""
+    x, y = (tf.math.conj(z) for z in op.inputs)
+    by_x = gradient / y
+    by_y = -(by_x * x) / y if is_needed(op, 1) else None
+    return unbroadcast(by_x, x), None if by_y is None else unbroadcast(by_y, y)
+
+
+@gradient_of("Reciprocal", "Inv")
+def _reciprocal(op, gradient, plain):
+    y = tf.math.conj(op.outputs[0])
+    return -(gradient * y) * y
+
+
+@gradient_of("Rsqrt")
+def _rsqrt(op, gradient, plain):
+    y = tf.math.conj(op.outputs[0])
+    return gradient * y * y * (-0.5 * y)
+
+
+@gradient_of("Log")
+def _log(op, gradient, plain):
+    return gradient / tf.math.conj(op.inputs[0])
+
+
+@gradient_of("Log1p")
+def _log1p(op, gradient, plain):
+    return gradient / (1 + tf.math.conj(op.inputs[0]))
 
 
 @gradient_of("Softsign")

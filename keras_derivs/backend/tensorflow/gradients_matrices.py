@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_derivs.backend.tensorflow.gradients import gradient_of
 
-MAX_MINORS = 5  # the largest matrix whose minors are computed one by one
+MAX_MINORS = 4  # the largest matrix whose minors are computed one by one
 SAME = 100  # times the rounding error: how near equal values are
 
 
@@ -20,13 +20,27 @@ def _determinant(op, gradient, plain):
 
 
 def _cofactors(x, size):
-    if size < 2:
-        return tf.ones_like(x)
-    rest = [[n for n in range(size) if n != row] for row in range(size)]
-    minors = tf.gather(tf.gather(x, rest, axis=-2), rest, axis=-1)
-    order = [*range(x.shape.rank - 2), *(x.shape.rank - 2 + n for n in (0, 2, 1, 3))]
-    signs = tf.constant([[(-1) ** (i + j) for j in range(size)] for i in range(size)], x.dtype)
-    return signs * tf.linalg.det(tf.transpose(minors, order))
+    rows = [
+        [(-1) ** (i + j) * _minor(x, _without(size, i), _without(size, j)) for j in range(size)]
+        for i in range(size)
+    ]
+    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def _without(size, n):
+    return [k for k in range(size) if k != n]
+
+
+def _minor(x, rows, columns):
+    """The determinant of these rows and columns, by its first row: products and sums alone."""
+    if not rows:
+        return tf.ones_like(x[..., 0, 0])
+    first, *rest = rows
+    terms = [
+        (-1) ** n * x[..., first, column] * _minor(x, rest, [k for k in columns if k != column])
+        for n, column in enumerate(columns)
+    ]
+    return sum(terms[1:], start=terms[0])
 
 
 @gradient_of("Svd")

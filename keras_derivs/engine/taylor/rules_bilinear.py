@@ -78,7 +78,7 @@ def quotient(operation, a, b):
     if is_plain(b):
         result = a.each(lambda c: operation.call(c, b))
         return handed_on(result, functools.partial(quotient, operation), a, b)
-    return bilinear(ops.multiply, a, series.compose(series.reciprocal, b))
+    return bilinear(ops.multiply, a, series.reciprocal(b))
 
 
 @taylor_rule(knp.Matmul)

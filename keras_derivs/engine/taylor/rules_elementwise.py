@@ -53,11 +53,6 @@ FUNCTIONS = {
     knp.Exp: exp,
     knp.Exp2: lambda z: exp(z * LOG2),
     knp.Expm1: lambda z: integrate(z, ops.expm1(z.value), exp(z)),
-    knp.Log: log,
-    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
-    knp.Log2: lambda z: log(z) * (1 / LOG2),
-    knp.Log10: lambda z: log(z) * (1 / LOG10),
-    knp.Reciprocal: reciprocal,
     knp.Sin: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[0],
     knp.Cos: lambda z: sine_and_cosine(z, ops.sin(z.value), ops.cos(z.value), -1)[1],
     knp.Tan: lambda z: riccati(z, ops.tan(z.value), 1, 0, 1),
@@ -80,8 +75,18 @@ FUNCTIONS = {
     nn.TanhShrink: lambda z: integrate(z, ops.tanh_shrink(z.value), square(tanh(z))),
     activations.Mish: lambda z: z * tanh(softplus(z)),
 }
+# composed, they would divide by the square of a number that may be large or small
+RELATIVE = {
+    knp.Log: log,
+    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
+    knp.Log2: lambda z: log(z) * (1 / LOG2),
+    knp.Log10: lambda z: log(z) * (1 / LOG10),
+    knp.Reciprocal: reciprocal,
+}
 
 
+for _cls, _function in RELATIVE.items():
+    taylor_rule(_cls)(lambda operation, x, function=_function: function(x))
 for _cls, _function in FUNCTIONS.items():
     smooth(_cls)(lambda z, operation, function=_function: function(z))
 taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
@@ -140,10 +145,15 @@ def power_rule(operation, base, exponent):
     base, exponent = (
         ops.convert_to_tensor(x, like.dtype) if is_plain(x) else x for x in (base, exponent)
     )
-    value = ops.power(*values([base, exponent]))
+    value = _value(*values([base, exponent]))
     if is_plain(exponent):
         return fit(power(fit(base, value).with_value(base.value), exponent, value), value)
     return fit(series.general_power(base, exponent), value)
+
+
+def _value(base, exponent):
+    """With a derivative by the base where it is 0 and the exponent, too."""
+    return ops.power(series.safe_base(base, exponent), exponent)
 
 
 @taylor_rule(knp.Square)

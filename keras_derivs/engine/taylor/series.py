@@ -147,10 +147,14 @@ def power(z, exponent, y0):
             vanishes = binomial == 0
             coefficients.append(None if vanishes else binomial * ops.power(z.value, exponent - k))
         else:
-            nothing = ops.logical_and(z.value == 0, binomial == 0)
-            base = ops.where(nothing, ops.ones_like(z.value), z.value)
+            base = safe_base(z.value, binomial * (exponent - k))
             coefficients.append(binomial * ops.power(base, exponent - k))
     return expand(z, coefficients, guarded)
+
+
+def safe_base(x, factor):
+    """The base of a power; where it is 0 and its derivative has the factor 0, one."""
+    return ops.where(ops.logical_and(x == 0, factor == 0), ops.ones_like(x), x)
 
 
 def guarded(a, b):
@@ -205,7 +209,18 @@ def slope_of_root(z, rest):
 
 
 def reciprocal(z):
-    return riccati(z, 1 / z.value, 0, 0, -1)
+    """From z y = 1, y_k = -sum_j (z_j y_0) y_{k-j}: no square of a large or a small number."""
+    over = 1 / z.value
+    y, relative = {(): over}, {term: c * over for term, c in z.table.items() if term}
+    for term in z.space.monomials[1:]:
+        parts = [
+            z.space.join(j, rest, relative[j] * y[rest])
+            for j, rest in z.space.pairs[term]
+            if j in relative and rest in y
+        ]
+        if parts:
+            y[term] = -total(parts)
+    return z.like(y)
 
 
 def log(z):

@@ -9,8 +9,10 @@ replaced look at the types of their arguments and call the original.
 """
 
 import functools
+import numbers
 
 import keras
+import numpy as np
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.graph.private import Variable
@@ -33,6 +35,19 @@ class Symbol(keras.KerasTensor):
     def __init__(self, polynomial):
         super().__init__(polynomial.shape, dtype=polynomial.dtype, name="symbol")
         self.polynomial = polynomial
+
+    def __eq__(self, other):
+        """Entry by entry, as of the tensors of a framework."""
+        return keras.ops.equal(self, other) if _is_numeric(other) else NotImplemented
+
+    def __ne__(self, other):
+        return keras.ops.not_equal(self, other) if _is_numeric(other) else NotImplemented
+
+    __hash__ = keras.KerasTensor.__hash__
+
+
+def _is_numeric(x):
+    return isinstance(x, (numbers.Number, keras.KerasTensor, np.ndarray)) or keras.ops.is_tensor(x)
 
 
 def wrap(tree):
