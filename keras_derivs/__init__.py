@@ -5,6 +5,7 @@ from keras_derivs.cli import quiet
 quiet.start()  # where a command runs
 
 from keras_derivs import plotting, taylor
+from keras_derivs.export import export
 from keras_derivs.layers.determinant import LogDeterminant
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian, HessianDiagonal
@@ -57,6 +58,7 @@ __all__ = [
     "curl",
     "diff",
     "divergence",
+    "export",
     "fuse",
     "gradient",
     "gradient_penalty",

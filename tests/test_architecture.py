@@ -21,6 +21,7 @@ BELOW = {
     "engine": {"backend", "graph", "limits", "reloading"},
     "audit": {"backend", "engine", "graph"},
     "layers": {"audit", "backend", "engine", "graph", "limits", "reloading"},
+    "export": {"backend", "engine", "graph", "layers"},
     "symbolic": {"audit", "engine", "graph", "layers", "limits", "reloading"},
     "features": {"graph"},
     "plotting": {"features", "layers"},

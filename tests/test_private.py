@@ -151,3 +151,10 @@ def test_what_is_replaced():
     assert callable(private.legacy_h5_format.save_model_to_hdf5)
     assert callable(private.Variable.__add__) and callable(keras.Operation.symbolic_call)
     assert callable(private.Functional.call) and callable(private.Sequential.call)
+
+
+def test_what_an_export_uses():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow traces for a file")
+    assert callable(private.archive()._backend_add_endpoint)
+    assert callable(private.recurrent().cudnn_ok) and callable(private.of_backend.rnn)

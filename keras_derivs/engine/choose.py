@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from keras_derivs import backend
-from keras_derivs.engine import cost, shared
+from keras_derivs.engine import cost, preference, shared
 from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import sampled as sampled_taylor
@@ -128,7 +128,7 @@ def _entries(x):
 
 
 def _allowed(strategy, prices):
-    groups = {"auto": tuple(prices), "tape": TAPE}
+    groups = {"auto": _preferred(prices), "tape": TAPE}
     names = [name for name in prices if name in groups.get(strategy, (strategy,))]
     if not names:
         raise ValueError(
@@ -136,6 +136,17 @@ def _allowed(strategy, prices):
             f"Received: {strategy!r}. Use 'auto' to let the package choose."
         )
     return names
+
+
+def _preferred(prices):
+    """What "auto" chooses from: where a file is made, one engine may be preferred."""
+    engine = preference.engine()
+    names = [name for name in prices if engine in (None, engine_of(name))]
+    return names or tuple(prices)
+
+
+def engine_of(strategy):
+    return "tape" if strategy in TAPE else "taylor"
 
 
 def _reason(best, names, prices):

@@ -164,6 +164,12 @@ def take(block, rows, axis=1):
     return ops.take_along_axis(block, index, axis=axis)
 
 
+def per_sample(x, shape):
+    """`x` with this shape per sample; only known lengths are counted, so that no batch is empty."""
+    known = all(isinstance(n, int) and n > 0 for n in shape)
+    return ops.reshape(x, (-1 if known else ops.shape(x)[0], *shape))
+
+
 def scatter(v, indices, entries):
     """The columns of `v` at their `indices` among as many `entries`, zero elsewhere.
 

@@ -4,6 +4,8 @@ Keras may move these without notice. `tests/test_private.py` tries each of them,
 version of Keras that lacks one fails there, by name.
 """
 
+import importlib
+
 import keras
 from keras.src import backend as of_backend
 from keras.src.activations import activations
@@ -111,3 +113,13 @@ def with_same_shape(layer, other):
     """A `Lambda` that declares the output shape of another one."""
     layer._output_shape = other._output_shape
     return layer
+
+
+def recurrent():
+    """The module of recurrent layers of Keras on TensorFlow; its name hides it in its package."""
+    return importlib.import_module("keras.src.backend.tensorflow.rnn")
+
+
+def archive():
+    """The class that traces a model for every format of a file, on TensorFlow."""
+    return importlib.import_module("keras.src.backend.tensorflow.export").TFExportArchive

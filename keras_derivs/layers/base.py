@@ -10,8 +10,8 @@ from keras_derivs import audit, graph, limits
 from keras_derivs.audit import compilation
 from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
-from keras_derivs.engine import choose
-from keras_derivs.engine.target import Target
+from keras_derivs.engine import choose, preference
+from keras_derivs.engine.target import Target, per_sample
 from keras_derivs.graph import private, saving
 from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
 from keras_derivs.reloading import lasting
@@ -160,10 +160,9 @@ class DerivativeLayer(keras.layers.Layer):
 
     def arrange(self, plan, target, y, results):
         """What the layer returns, from an engine's value and results."""
-        batch = ops.shape(y)[0]
         shapes = _flat(self._shapes(plan, y, target.xs))
         results = [
-            ops.reshape(result, (batch, *shape))
+            per_sample(result, shape)
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
         if target.fold is not None:
@@ -261,9 +260,11 @@ class DerivativeLayer(keras.layers.Layer):
         calls.check_shapes(inputs, self.model, self.name)
         shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
         beyond = planning.beyond_one(self.model, flat)
-        key = (training, audit.postponed(), beyond, *shapes)
+        key = (training, audit.postponed(), beyond, preference.engine(), *shapes)
         make = lambda: self._made(inputs, flat, training)  # noqa: E731
         self._latest = plan = audit.planned(self._plans, key, self.model, make)
+        if self.strategy == "auto":
+            preference.note(choose.engine_of(plan.choice.strategy))
         return plan  # another thread may have set the latest by now
 
     def _made(self, inputs, flat, training):

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_derivs import graph, limits
 from keras_derivs.engine import together
-from keras_derivs.engine.target import flatten, size
+from keras_derivs.engine.target import flatten, per_sample, size
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import modes
 from keras_derivs.layers.base import register
@@ -160,10 +160,10 @@ def _is_finite(number):
 
 def _combine(result, values):
     """A result, from the partial derivatives of y."""
-    sums, shape = result["sums"], (ops.shape(values[0])[0], *result["shape"])
+    sums = result["sums"]
     columns = _columns(sums, values[0])
     found = _picked(sums, values) if columns is None else _stacked(columns, values)
-    return ops.reshape(found, shape)
+    return per_sample(found, result["shape"])
 
 
 def _columns(sums, y):
@@ -206,7 +206,7 @@ def _picked(sums, values):
         places[n, : len(one)] = [start[term] * rows + row for term, row, _ in one]
         weights[n, : len(one)] = [weight for *_, weight in one]
     found = ops.take(table, places.reshape(-1), axis=1)
-    found = ops.reshape(found, (ops.shape(found)[0], *places.shape))
+    found = per_sample(found, places.shape)
     if length == 1 and np.all(weights == 1):
         return found[:, :, 0]
     return ops.sum(found * ops.convert_to_tensor(weights, found.dtype), axis=2)

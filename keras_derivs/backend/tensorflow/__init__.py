@@ -6,6 +6,7 @@ import re
 import tensorflow as tf
 
 from keras_derivs.backend.tensorflow import exact, unselected
+from keras_derivs.backend.tensorflow.exporting import for_format  # noqa: F401
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
 from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,

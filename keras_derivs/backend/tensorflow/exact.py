@@ -11,17 +11,22 @@ import contextlib
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.tensorflow import (
+    exporting,
     functions,
     gradients_arrays,
     gradients_elementwise,
     gradients_images,
     gradients_matrices,
+    portable_arrays,
+    portable_elementwise,
+    portable_images,
     quotients,
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
 
 RULES = (gradients_arrays, gradients_elementwise, gradients_images, gradients_matrices)
+PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)
 
 
 @contextlib.contextmanager
@@ -42,3 +47,4 @@ def scope():
 install()
 functions.install()
 quotients.install()
+exporting.install()

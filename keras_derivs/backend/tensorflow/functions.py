@@ -12,7 +12,8 @@ from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import projection, quotients, special
-from keras_derivs.graph.private import activations, of_backend
+from keras_derivs.backend.tensorflow.exporting import exporting
+from keras_derivs.graph.private import activations, of_backend, recurrent
 
 knp, nn, kmath, linalg = of_backend.numpy, of_backend.nn, of_backend.math, of_backend.linalg
 HELD = "keras_derivs_held"  # names a stopped gradient of what the result does not depend on
@@ -229,10 +230,41 @@ def _project(**options):
 def _function_context(scope_type=None):
     """A `tf.function` keeps the gradient that it was first asked for: trace it for us alone."""
     original = plain(function_context.make_function_context)
-    return original(("keras_derivs", scope_type))
+    return original(("keras_derivs", exporting.on, scope_type))
+
+
+def _rnn(step_function, inputs, initial_states, *args, unroll=False, time_major=False, **kwargs):
+    """No file format has the gradient of a loop: a sequence of known length is unrolled."""
+    length = inputs_length(inputs, time_major)
+    unroll = unroll or (exporting.on and length is not None)
+    return plain(of_backend.rnn)(
+        step_function, inputs, initial_states, *args, unroll=unroll, time_major=time_major, **kwargs
+    )
+
+
+def inputs_length(inputs, time_major):
+    first = tf.nest.flatten(inputs)[0]
+    return first.shape[0 if time_major else 1]
+
+
+def _reshape(x, newshape):
+    """One length that only a run tells is left to the others: empty batches pass in every file."""
+    lengths = list(newshape) if isinstance(newshape, (list, tuple)) else []
+    known = [n for n in lengths if isinstance(n, int)]
+    if len(known) + 1 == len(lengths) and min(known, default=1) > 0:
+        newshape = [n if isinstance(n, int) else -1 for n in lengths]
+    return plain(knp.reshape)(x, newshape)
+
+
+def _cudnn_ok(*args, **kwargs):
+    """The recurrent layers of cuDNN have a first derivative only: run the loop instead."""
+    return False
 
 
 TABLE = [
+    ("reshape", _reshape, knp),
+    ("rnn", _rnn, of_backend),
+    ("cudnn_ok", _cudnn_ok, recurrent()),
     ("make_function_context", _function_context, function_context),
     ("logaddexp", _logaddexp, knp),
     ("logaddexp2", _logaddexp2, knp),

@@ -12,6 +12,7 @@ from tensorflow.python.framework.ops import _gradient_registry as registry
 
 from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import quotients, unselected
+from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the rules)
     is_needed,
     unbroadcast,
@@ -19,12 +20,23 @@ from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the 
 
 # type of an operation -> its gradient; kept when this module is loaded again
 GRADIENTS = globals().get("GRADIENTS", {})
+PORTABLE = globals().get("PORTABLE", {})  # the same, while a model is exported
 FLAT = {"Ceil", "Floor", "FloorDiv", "NextAfter", "Rint", "Round", "Sign", "TruncateDiv"}
 
 
 def gradient_of(*names):
     def register(function):
         GRADIENTS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def portable(*names):
+    """Register a gradient that takes the place of the others while a model is exported."""
+
+    def register(function):
+        PORTABLE.update(dict.fromkeys(names, function))
         return function
 
     return register
@@ -39,6 +51,8 @@ def install():
         own = plain(entry["type"])
         if own is not None:
             call = functools.partial(_call, GRADIENTS[name], own) if name in GRADIENTS else own
+            if name in PORTABLE:
+                call = functools.partial(_call_portable, PORTABLE[name], call)
             call = quotients.following(name, unselected.following(name, call))
             call = functools.partial(_complete, call)
             entry["type"] = switched(own, call)
@@ -58,6 +72,11 @@ def _complete(call, operation, *gradients):
 
 def _call(rule, own, operation, *gradients):
     return rule(operation, *gradients, lambda *g: own(operation, *g))
+
+
+def _call_portable(rule, exact, operation, *gradients):
+    call = functools.partial(_call, rule, exact) if exporting.on else exact
+    return call(operation, *gradients)
 
 
 def _missing(operation, *gradients):

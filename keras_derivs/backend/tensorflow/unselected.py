@@ -189,9 +189,6 @@ def unbroadcast(gradient, x):
     """The sum of a gradient over the axes along which `x` was repeated."""
     wide, narrow = gradient.shape, x.shape
     lead = wide.rank - narrow.rank
-    axes = [*range(lead), *(
-        lead + n for n, size in enumerate(narrow) if size == 1 and wide[lead + n] != 1
-    )]  # fmt: skip
-    if not axes:
-        return gradient
-    return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(x))
+    axes = [lead + n for n, size in enumerate(narrow) if size == 1 and wide[lead + n] != 1]
+    gradient = tf.reduce_sum(gradient, axes, keepdims=True) if axes else gradient
+    return tf.reduce_sum(gradient, list(range(lead))) if lead else gradient

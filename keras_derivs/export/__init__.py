@@ -1,0 +1,3 @@
+"""Files of models with derivatives that other programs run, checked by their own runtimes."""
+
+from keras_derivs.export.main import export  # noqa: F401

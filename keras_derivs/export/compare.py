@@ -1,0 +1,96 @@
+"""What a file computes, against what the model predicts."""
+
+import warnings
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Case:
+    """Flat inputs, and what the model predicts of them."""
+
+    inputs: list
+    expected: list
+
+
+def cases(model, samples):
+    """All samples, and one of them alone if the model is not made for one size of batch."""
+    batches = [samples]
+    if not _has_batch(model) and len(keras.tree.flatten(samples)[0]) > 1:
+        batches.append(keras.tree.map_structure(lambda x: x[-1:], samples))
+    return [_case(model, batch) for batch in batches]
+
+
+def _case(model, batch):
+    flat = keras.tree.flatten(batch)
+    expected = model.predict(batch, batch_size=len(flat[0]), verbose=0)
+    return Case(flat, keras.tree.flatten(expected))
+
+
+def _has_batch(model):
+    """Whether the model is made for batches of one size."""
+    return any(x.shape[0] is not None for x in getattr(model, "inputs", None) or [])
+
+
+def compare(model, run, known, tolerance):
+    """The largest relative difference in the cases that are `known`; raises beyond."""
+    names = [x.name for x in getattr(model, "inputs", None) or []]
+    worst = 0.0
+    for case in known:
+        found = run(case.inputs, names)
+        worst = max(worst, _difference(model, case.expected, found, tolerance))
+    if not _has_batch(model):
+        _try_empty(model, lambda: run([x[:0] for x in known[0].inputs], names))
+    return worst
+
+
+def _difference(model, expected, found, tolerance):
+    if len(found) != len(expected):
+        raise ValueError(f"the file has {len(found)} outputs, and the model {len(expected)}.")
+    triples = zip(output_names(model, len(expected)), expected, found)
+    return max(_relative(name, e, f, tolerance) for name, e, f in triples)
+
+
+def _relative(name, expected, found, tolerance):
+    expected, found = np.asarray(expected), np.asarray(found)
+    if expected.shape != found.shape:
+        raise ValueError(
+            f"output {name} of the file has shape {found.shape}, that of the model "
+            f"{expected.shape}."
+        )
+    if not expected.size:
+        return 0.0
+    expected, found = expected.astype("float64"), found.astype("float64")
+    if not np.array_equal(np.isfinite(expected), np.isfinite(found)):
+        raise ValueError(f"output {name} of the file is infinite or NaN where the model is not.")
+    finite = np.isfinite(expected)
+    scale = np.max(np.abs(expected[finite]), initial=np.finfo("float32").tiny)
+    off = np.max(np.abs(found - expected)[finite], initial=0.0) / scale
+    if off > tolerance:
+        raise ValueError(
+            f"output {name} of the file differs from the model by {off:.1e} of its largest entry, "
+            f"more than {tolerance:.1e}."
+        )
+    return float(off)
+
+
+def output_names(model, count):
+    """Names for messages: those of the outputs, as far as they are told."""
+    names = getattr(model, "output_names", None) or []
+    return [f"'{name}'" for name in names] if len(names) == count else list(range(count))
+
+
+def _try_empty(model, run):
+    """Warn if the file takes no empty batch, as some runtimes do not."""
+    try:
+        wrong = [x.shape for x in map(np.asarray, run()) if x.ndim and x.shape[0] != 0]
+    except Exception as error:
+        wrong = " ".join(str(error).split())[:300]
+    if wrong:
+        warnings.warn(
+            f"The file of '{model.name}' was found right, but takes no empty batch: {wrong}. Do "
+            f"not call it without samples.",
+            stacklevel=6,
+        )

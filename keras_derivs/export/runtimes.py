@@ -1,0 +1,71 @@
+"""The runtimes of file formats: each makes of a path a function from arrays to arrays.
+
+Inputs are matched by name where the file keeps the names, and else by their order.
+"""
+
+import re
+
+import numpy as np
+
+from keras_derivs.backend import runtimes as of_frameworks
+
+
+def onnx(path):
+    """By ONNX Runtime, on the processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = [x.name for x in session.get_inputs()]
+    return lambda arrays, names: session.run(None, _matched(arrays, names, inputs))
+
+
+def openvino(path):
+    """By OpenVINO, in float32: by itself it computes in bfloat16 where the processor can."""
+    from openvino import Core
+
+    compiled = Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    inputs = [x.any_name for x in compiled.inputs]
+
+    def run(arrays, names):
+        found = compiled(_matched(arrays, names, inputs), share_outputs=False)
+        return [found[output] for output in compiled.outputs]
+
+    return run
+
+
+def litert(path):
+    """By LiteRT, with its built-in operations."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = of_frameworks.lite_interpreter()
+    runner = Interpreter(str(path)).get_signature_runner()
+    inputs = sorted(runner.get_input_details(), key=_order)
+
+    def run(arrays, names):
+        found = runner(**_matched(arrays, names, inputs))
+        return [found[name] for name in sorted(found, key=_order)]
+
+    return run
+
+
+def _order(name):
+    """Numbered names, such as "output_10", by their number."""
+    head, _, number = name.rpartition("_")
+    return (head, int(number)) if number.isdigit() else (name, -1)
+
+
+def _matched(arrays, names, inputs):
+    """The arrays by the names that the file has for its inputs."""
+    arrays = [np.ascontiguousarray(x) for x in arrays]
+    plain = {re.sub(r":\d+$", "", name): name for name in inputs}
+    if set(plain) <= set(names):
+        return {plain[name]: x for name, x in zip(names, arrays) if name in plain}
+    if len(arrays) != len(inputs):
+        raise ValueError(
+            f"the file has the inputs {inputs}, and the model {list(names) or len(arrays)}: an "
+            f"input that no output depends on is left out. Take it out of the model."
+        )
+    return dict(zip(inputs, arrays))

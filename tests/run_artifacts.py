@@ -1,0 +1,89 @@
+"""Run exported files without Keras and without the package: `run_artifacts.py FORMAT FOLDER`.
+
+Each folder in FOLDER holds a file, `samples.npy` and `expected.npz`. Prints, as JSON, what came of
+each: the largest relative difference over batches of 7, 1 and 0, or what was raised.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+
+def saved_model(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    function = loaded.signatures["serving_default"]
+    (name,) = function.structured_input_signature[1]
+    return lambda x: {k: v.numpy() for k, v in function(**{name: tf.constant(x)}).items()}
+
+
+def onnx(path):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    (given,) = session.get_inputs()
+    return lambda x: dict(zip(names, session.run(None, {given.name: x})))
+
+
+def litert(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(path)).get_signature_runner()
+    (name,) = runner.get_input_details()
+    return lambda x: runner(**{name: x})
+
+
+def openvino(path):
+    from openvino import Core
+
+    compiled = Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda x: dict(enumerate(compiled(x, share_outputs=False).values()))
+
+
+LOADERS = {
+    "tf_saved_model": (saved_model, "model"),
+    "onnx": (onnx, "model.onnx"),
+    "litert": (litert, "model.tflite"),
+    "openvino": (openvino, "model.xml"),
+}
+
+
+def difference(expected, found):
+    """By name where the file keeps names, else in their order."""
+    if set(found) == set(expected):
+        found = {name: found[name] for name in expected}
+    if len(found) != len(expected):
+        raise ValueError(f"{len(found)} outputs instead of {len(expected)}")
+    worst = 0.0
+    for (name, e), f in zip(expected.items(), found.values()):
+        if e.shape != f.shape:
+            raise ValueError(f"{name} has shape {f.shape} instead of {e.shape}")
+        if e.size:
+            worst = max(worst, float(np.max(np.abs(e - f)) / max(np.max(np.abs(e)), 1e-30)))
+    return worst
+
+
+def outcome(load, folder, name):
+    samples, expected = np.load(folder / "samples.npy"), dict(np.load(folder / "expected.npz"))
+    try:
+        run, worst = load(folder / name), 0.0
+        for count in (len(samples), 1, 0):
+            part = {key: value[:count] for key, value in expected.items()}
+            worst = max(worst, difference(part, run(samples[:count])))
+        return worst
+    except Exception as error:
+        return f"{type(error).__name__}: " + " ".join(str(error).split())[:500]
+
+
+if __name__ == "__main__":
+    load, file = LOADERS[sys.argv[1]]
+    folders = sorted(path for path in pathlib.Path(sys.argv[2]).iterdir() if path.is_dir())
+    outcomes = {path.name: outcome(load, path, file) for path in folders}
+    assert not {"keras", "keras_derivs"} & set(sys.modules)
+    print(json.dumps(outcomes))

@@ -1,0 +1,260 @@
+"""Files of models with derivatives: right by their own runtimes, or an error and no file."""
+
+import importlib
+import warnings
+
+import export_cells
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from export_cells import FORMATS, STRATEGIES, cell_of, lines
+from export_rows import ROWS
+from keras import layers, ops
+
+import keras_derivs as kd
+from keras_derivs.backend.tensorflow.gradients import PORTABLE
+
+# not from this package: converters use what their dependencies deprecate
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
+NEEDED = {
+    "tf_saved_model": (),
+    "onnx": ("tf2onnx", "onnxruntime"),
+    "litert": ("ai_edge_litert",),
+    "openvino": ("openvino",),
+}
+
+
+def need(format):
+    for package in NEEDED[format]:
+        pytest.importorskip(package)
+
+
+def slope_model(**options):
+    """A network and its slope."""
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+    x = keras.Input((2,), name="x")
+    return keras.Model(x, {"u": net(x), "slope": kd.Gradient(net, **options)(x)})
+
+
+def operations(model, format=None):
+    """The types of operations in the graph that Keras traces for a file."""
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    spec = [tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype, "x")]
+    archive.add_endpoint("serve", model.__call__, input_signature=spec)
+    graph = archive._get_concrete_fn("serve").get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return {node.op for node in nodes}
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        lambda: [layers.Dense(3, "tanh"), layers.LayerNormalization(), layers.Dense(3, "sigmoid")],
+        lambda: [layers.Dense(4, "softplus"), layers.Reshape((2, 2)), layers.LSTM(2)],
+    ],
+)
+def test_a_plain_export_holds_elementary_operations_only(stack):
+    net = keras.Sequential([keras.Input((2,)), *stack(), layers.Dense(1)])
+    x = keras.Input((2,))
+    found = operations(keras.Model(x, kd.Hessian(net, strategy="reverse")(x)))
+    wrong = {type for type in found if "Grad" in type or "While" in type or "TensorList" in type}
+    assert {"Tanh", "MatMul"} & found and not wrong
+
+
+def test_training_keeps_the_gradients_of_tensorflow():
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(3, "tanh"), layers.Dense(1)])
+    layer = kd.Hessian(net, strategy="reverse")
+    operations(keras.Model(net.inputs, layer(net.inputs[0])))
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((None, 2))).graph
+    assert "TanhGrad" in {operation.type for operation in graph.get_operations()}
+
+
+@pytest.mark.parametrize("type", sorted({"Conv2D", "Slice", "Tanh"}))
+def test_a_portable_gradient_takes_the_place_of_tensorflows(type):
+    assert type in PORTABLE
+
+
+class Drifting(layers.Layer):
+    """Another function each time that it is traced."""
+
+    count = 0
+
+    def call(self, x):
+        self.count += 1
+        return x * self.count
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path):
+    model, path = slope_model(), tmp_path / "slope"
+    off = kd.export(model, path)
+    assert 0 <= off <= 1e-5
+    before = sorted(file.name for file in path.rglob("*"))
+    stamp = (path / "saved_model.pb").stat().st_mtime_ns
+    x = keras.Input((2,))
+    with pytest.raises(ValueError, match=r"(?s)Received: .*no file is left.*differs"):
+        kd.export(keras.Model(x, Drifting()(x)), path)
+    assert sorted(file.name for file in path.rglob("*")) == before
+    assert (path / "saved_model.pb").stat().st_mtime_ns == stamp
+    assert [file.name for file in tmp_path.iterdir()] == ["slope"]
+
+
+def test_onnx_gives_value_and_slope(tmp_path):
+    need("onnx")
+    import onnxruntime
+
+    model, path = slope_model(strategy="reverse"), tmp_path / "slope.onnx"
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+    kd.export(model, path, format="onnx", samples=x)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for batch in (5, 1, 0):
+        found = dict(zip(("slope", "u"), session.run(["slope", "u"], {"x": x[:batch]})))
+        step = np.float32(1e-2) * np.eye(2, dtype="float32")
+        up, down = (session.run(["u"], {"x": (x[:batch, None] + s * step).reshape(-1, 2)})[0]
+                    for s in (1, -1))  # fmt: skip
+        slopes = (up - down).reshape(-1, 2) / 2e-2
+        assert found["u"].shape == (batch, 1) and found["slope"].shape == (batch, 2)
+        np.testing.assert_allclose(found["slope"], slopes, atol=1e-3)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unknown(layers.Layer):
+    """Has an operation that ONNX has not."""
+
+    def call(self, x):
+        return tf.math.bessel_i0e(x)
+
+
+def test_what_a_runtime_refuses_is_told_and_not_left(tmp_path):
+    need("onnx")
+    net = keras.Sequential([keras.Input((2,)), Unknown(), layers.Dense(1)])
+    x = keras.Input((2,))
+    model, path = keras.Model(x, kd.Gradient(net)(x)), tmp_path / "model.onnx"
+    path.write_text("an older file")
+    with pytest.raises(ValueError, match=r"(?s)ONNX.*no file is left.*Bessel"):
+        kd.export(model, path)
+    assert path.read_text() == "an older file"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_auto_takes_what_the_format_can_hold(tmp_path, monkeypatch):
+    """The tape, the choice for one output, is refused here as a runtime would refuse it."""
+    model, tried = slope_model(), []
+    real = export_main().compare
+
+    def compare(*args):
+        layer = next(part for part in model.layers if isinstance(part, kd.Gradient))
+        tried.append(layer.plan.choice.strategy)
+        if tried[-1] != "taylor":
+            raise ValueError("not a tape")
+        return real(*args)
+
+    monkeypatch.setattr(export_main(), "compare", compare)
+    monkeypatch.setattr(model, "predict", lambda x, **options: model(x))
+    kd.export(model, tmp_path / "slope")
+    assert tried[0] != "taylor" and tried[-1] == "taylor"
+
+
+def export_main():
+    return importlib.import_module("keras_derivs.export.main")
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"model": 3}, TypeError, "needs a `keras.Model`.*Received: 3"),
+        ({"model": keras.Sequential([])}, ValueError, "has weights.*not\\s+built"),
+        ({"path": None}, TypeError, "needs a path.*Received: None"),
+        ({"format": "pb"}, ValueError, "needs one of.*Received: 'pb'"),
+        (
+            {"format": "torch", "path": "model.pt2"},
+            ValueError,
+            "needs Keras on one of.*Received: 'tensorflow'",
+        ),
+        ({"format": "litert"}, ValueError, "end in '.tflite'.*Received: 'model'"),
+        ({"tolerance": 0}, ValueError, "positive number.*Received: 0"),
+        ({"samples": np.zeros((0, 2))}, ValueError, "at least one sample.*Received"),
+        ({"samples": [np.zeros((2, 2))] * 2}, ValueError, "each input.*Received: 2"),
+    ],
+)
+def test_wrong_arguments(arguments, error, message, tmp_path):
+    given = {"model": slope_model(), "path": tmp_path / "model", **arguments}
+    with pytest.raises(error, match=f"(?s){message}"):
+        kd.export(**given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_integer_inputs_need_samples(tmp_path):
+    words = keras.Input((3,), dtype="int32")
+    model = keras.Model(words, layers.Dense(1)(layers.Flatten()(layers.Embedding(5, 2)(words))))
+    with pytest.raises(ValueError, match="`samples=` is needed.*Received: none"):
+        kd.export(model, tmp_path / "model")
+
+
+def test_a_recurrent_layer_of_cudnn_runs_its_loop_in_a_derivative(monkeypatch):
+    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    net = keras.Sequential([keras.Input((2, 1)), layers.LSTM(2), layers.Dense(1)])
+    x = np.random.default_rng(0).normal(size=(3, 2, 1))
+    expected = kd.Hessian(net)(x)
+    used = []
+
+    def fused(*args, **kwargs):
+        used.append(True)
+        raise NotImplementedError
+
+    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+    monkeypatch.setattr(module, "_cudnn_lstm", fused)
+    net(x)
+    assert used == [True]  # the stand-in is met by a plain call
+    found = kd.Hessian(net)(x)
+    assert used == [True]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def diagonal():
+    """A cell of every row, such that each strategy and format comes often."""
+    formats, strategies = list(FORMATS), list(STRATEGIES)
+    return [
+        (row, strategies[n % len(strategies)], formats[(n + n // len(formats)) % len(formats)])
+        for n, row in enumerate(ROWS)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row, strategy, format", diagonal())
+def test_cell(row, strategy, format):
+    check_cell(row, strategy, format)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("row", ROWS)
+def test_every_cell(row, strategy, format):
+    check_cell(row, strategy, format)
+
+
+def check_cell(row, strategy, format):
+    need(format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cell = export_cells.Cell(row, strategy)
+        if row not in lines():
+            pytest.skip(f"docs/export.md has no row {row}; run tests/export_cells.py")
+        mark = cell_of(lines(), row, strategy, format)
+        if cell.impossible:
+            assert mark == STRATEGIES[strategy].lower()
+            return
+        outcome = cell.outcome(format)
+    assert (outcome == "right") == (mark != "-"), outcome
+    assert outcome == "right" or "no file is left" in outcome
+
+
+def test_a_derivative_layer_is_exported_as_it_is(tmp_path):
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(1, ops.square)])
+    kd.export(kd.Laplacian(net), tmp_path / "laplacian")
+    loaded = tf.saved_model.load(str(tmp_path / "laplacian"))
+    served = loaded.serve(tf.ones((3, 2)))
+    (kernel, _) = net.get_weights()
+    np.testing.assert_allclose(served, np.full((3, 1), 2 * np.sum(kernel**2)), rtol=1e-5)
