@@ -2,11 +2,22 @@
 
 import types
 import weakref
+from dataclasses import dataclass
+from typing import Any
 
 from keras_derivs.graph import SubGraph, private
 
 _findings = weakref.WeakKeyDictionary()
 _SIMPLE = (bool, int, float, str, type(None), types.FunctionType, types.BuiltinFunctionType)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of a class of its own: TensorFlow would save a tuple in a layer's attribute to a file."""
+
+    state: dict
+    moving: set
+    result: Any
 
 
 def found(model, key, find):
@@ -25,12 +36,12 @@ def planned(plans, key, model, make):
 
 def _fresh(known, key, state_of, model, find):
     state = state_of(model)
-    before, moving, result = known.get(key, (None, (), None))
-    if before != _without(state, moving):
+    last = known.get(key)
+    if last is None or last.state != _without(state, last.moving):
         result, after = find(), state_of(model)
         moving = {name for name in state if name not in after or state[name] != after[name]}
-        known[key] = _without(state, moving), moving, result
-    return result
+        last = known[key] = _Found(_without(state, moving), moving, result)
+    return last.result
 
 
 def _parts(model):
