@@ -35,6 +35,7 @@ from keras_derivs.symbolic import (
     vjp,
 )
 from keras_derivs.taylor import taylor_rule
+from keras_derivs.timing.compare import compare
 from keras_derivs.training.lbfgs import lbfgs
 from keras_derivs.verify import verify
 
@@ -55,6 +56,7 @@ __all__ = [
     "LogDeterminant",
     "Partials",
     "SubJacobian",
+    "compare",
     "curl",
     "diff",
     "divergence",

@@ -27,6 +27,7 @@ BELOW = {
     "plotting": {"features", "layers"},
     "tables": set(),
     "training": {"backend"},
+    "timing": {"backend", "engine"},
     "cli": {"demo", "features", "graph", "layers", "plotting", "symbolic", "tables", "verify"},
     "demo": set(),  # the public names alone
 }
