@@ -21,7 +21,7 @@ help:
 	@echo "make zoo         check every layer of Keras and write docs/zoo.md (half an hour)"
 	@echo "make operations  check every operation of Keras; write docs/operations.md and the table of"
 	@echo "                 verified operations (some ten minutes)"
-	@echo "make lint        check style and format"
+	@echo "make lint        check style, format and types"
 	@echo "make docs        the documentation, to docs/_build/html"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
@@ -53,6 +53,7 @@ operations: $(VENV)/test.stamp
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -49,7 +49,8 @@ def oscillator():
     model = keras.Model(t, {"u": u, "residual": residual})
     points = np.linspace(0, 6, 200)[:, None]
     model.compile(keras.optimizers.Adam(3e-3), loss={"residual": "mse"})
-    model.fit(points, {"residual": np.zeros((200, 1))}, epochs=400, verbose=0)
+    zeros = {"residual": np.zeros((200, 1))}
+    model.fit(points, zeros, epochs=400, verbose=0)  # pyright: ignore[reportArgumentType]
     return model
 
 
@@ -71,17 +72,19 @@ def main():
     random = np.random.default_rng(1)
     x, y = houses(random)
     model = fitted(network(5, 32, 32, 2), x, y)
-    named = {"inputs": INPUTS, "outputs": {"price": "k€", "rent": "€"}}
+    plotting, units = kd.plotting, {"price": "k€", "rent": "€"}
     price = kd.SubJacobian(model, outputs=[0])
-    bars = {"inputs": INPUTS, "outputs": {"price": "k€"}, "standardise": True}
-    save(kd.plotting.sensitivity(price, x, **bars), "sensitivity")
-    save(kd.plotting.sensitivity(model, x, **named), "sensitivities")
-    save(kd.plotting.profile(model, x[:15], "distance", **named), "profile")
-    axes = {"inputs": {"x": "m", "y": "m"}, "outputs": {"T": "K"}}
-    save(kd.plotting.field(hills(), [(-1, 1), (-1, 1)], **axes), "field")
-    save(kd.plotting.residual(oscillator(), [(0, 6)], inputs={"t": "s"}), "residual")
-    save(kd.plotting.saliency(*wave(random), name="current [A]"), "saliency")
-    save(kd.plotting.spectrum(kd.Hessian(model, component=0), x), "spectrum")
+    save(
+        plotting.sensitivity(price, x, inputs=INPUTS, outputs={"price": "k€"}, standardise=True),
+        "sensitivity",
+    )
+    save(plotting.sensitivity(model, x, inputs=INPUTS, outputs=units), "sensitivities")
+    save(plotting.profile(model, x[:15], "distance", inputs=INPUTS, outputs=units), "profile")
+    plane = {"x": "m", "y": "m"}
+    save(plotting.field(hills(), [(-1, 1), (-1, 1)], inputs=plane, outputs={"T": "K"}), "field")
+    save(plotting.residual(oscillator(), [(0, 6)], inputs={"t": "s"}), "residual")
+    save(plotting.saliency(*wave(random), name="current [A]"), "saliency")
+    save(plotting.spectrum(kd.Hessian(model, component=0), x), "spectrum")
 
 
 if __name__ == "__main__":

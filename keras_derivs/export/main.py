@@ -8,11 +8,20 @@ from keras_derivs.engine.preference import preferring
 from keras_derivs.export import arguments, place
 from keras_derivs.export.compare import cases, compare
 from keras_derivs.export.formats import chosen
+from keras_derivs.typing import Any, Layer, Path
 
 OTHER = {"taylor": "tape", "tape": "taylor"}
 
 
-def export(model, path, format=None, samples=None, *, tolerance=1e-5, **kwargs):
+def export(
+    model: Layer,
+    path: Path,
+    format: str | None = None,
+    samples: Any = None,
+    *,
+    tolerance: float = 1e-5,
+    **kwargs: Any,
+) -> float:
     """Export a model with derivatives, and compare the file with the model.
 
     Calls `model.export`, runs the file by the runtime of its format, which knows nothing of Keras

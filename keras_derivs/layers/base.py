@@ -15,6 +15,7 @@ from keras_derivs.engine.target import Target, per_sample
 from keras_derivs.graph import private, saving
 from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any, Layer, Which, Wrt
 
 
 def register(layer):
@@ -39,18 +40,18 @@ class DerivativeLayer(keras.layers.Layer):
 
     def __init__(
         self,
-        model,
-        wrt=None,
-        output=None,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
         *,
-        strategy="auto",
-        chunk_size=None,
-        return_value=False,
-        training=False,
-        audit=True,
-        batch_dims=1,
-        **kwargs,
-    ):
+        strategy: str = "auto",
+        chunk_size: int | None = None,
+        return_value: bool = False,
+        training: bool | None = False,
+        audit: bool = True,
+        batch_dims: int = 1,
+        **kwargs: Any,
+    ) -> None:
         depth = arguments.check_model(model, type(self).__name__)
         calls.check_arguments(type(self), kwargs)
         kwargs.setdefault("dtype", arguments.float_dtype(model))

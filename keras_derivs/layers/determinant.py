@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_derivs.engine.determinant import log_determinant
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.typing import Any, Layer, Which, Wrt
 
 
 @register
@@ -46,7 +47,7 @@ class LogDeterminant(DerivativeLayer):
     kind = "jacobian"
     linear = False
 
-    def __init__(self, model, wrt=None, output=None, **kwargs):
+    def __init__(self, model: Layer, wrt: Wrt = None, output: Which = None, **kwargs: Any) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.check()
 

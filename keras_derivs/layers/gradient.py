@@ -1,6 +1,7 @@
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.one_entry import OneEntry
+from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 
 
 @register
@@ -56,7 +57,15 @@ class Gradient(OneEntry):
 
     kind = "jacobian"
 
-    def __init__(self, model, wrt=None, output=None, component=None, coupled=False, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        component: Component = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, component, **kwargs)
         self.coupled = arguments.check_flag(coupled, "coupled")
         self.check()

@@ -1,6 +1,7 @@
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.one_entry import OneEntry
+from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 
 
 class _OfSecondOrder(OneEntry):
@@ -53,7 +54,14 @@ class Hessian(_OfSecondOrder):
 
     kind = "hessian"
 
-    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        component: Component = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, component, **kwargs)
         self.check()
 
@@ -106,6 +114,13 @@ class HessianDiagonal(_OfSecondOrder):
 
     kind = "hessian_diagonal"
 
-    def __init__(self, model, wrt=None, output=None, component=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        component: Component = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, component, **kwargs)
         self.check()

@@ -5,6 +5,7 @@ from keras_derivs.graph import private
 from keras_derivs.layers import arguments, planning, selection
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any, Layer, Selection, Which, Wrt
 
 
 @register
@@ -44,7 +45,7 @@ class Jacobian(DerivativeLayer):
 
     kind = "jacobian"
 
-    def __init__(self, model, wrt=None, output=None, **kwargs):
+    def __init__(self, model: Layer, wrt: Wrt = None, output: Which = None, **kwargs: Any) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.by_output = ByOutput()
         self.check()
@@ -163,7 +164,15 @@ class SubJacobian(DerivativeLayer):
 
     kind = "jacobian"
 
-    def __init__(self, model, outputs=None, inputs=None, wrt=None, output=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        outputs: Selection = None,
+        inputs: Selection = None,
+        wrt: Wrt = None,
+        output: Which = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.selected_outputs = selection.parse(outputs, "outputs")
         self.selected_inputs = selection.parse(inputs, "inputs")

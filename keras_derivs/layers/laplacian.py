@@ -9,6 +9,7 @@ from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.operators import operator
 from keras_derivs.layers.sampling import SampledLayer
+from keras_derivs.typing import Any, ArrayLike, Layer, Which, Wrt
 
 
 @register
@@ -75,16 +76,16 @@ class Laplacian(SampledLayer):
 
     def __init__(
         self,
-        model,
-        wrt=None,
-        output=None,
-        coefficients=None,
-        directions=None,
-        num_samples=None,
-        seed=None,
-        sampling="directions",
-        **kwargs,
-    ):
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        coefficients: ArrayLike | None = None,
+        directions: ArrayLike | None = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        sampling: str = "directions",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.operator = operator(coefficients, directions)
         self.coefficients, self.directions = as_lists(coefficients), as_lists(directions)

@@ -8,6 +8,7 @@ import keras
 
 from keras_derivs import graph, limits
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.typing import Any, Layer, Which, Wrt
 
 
 @register
@@ -49,7 +50,9 @@ class Partials(DerivativeLayer):
 
     kind = "partials"
 
-    def __init__(self, model, terms, wrt=None, output=None, **kwargs):
+    def __init__(
+        self, model: Layer, terms: Any, wrt: Wrt = None, output: Which = None, **kwargs: Any
+    ) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.names = list(check_names(terms)) if isinstance(terms, dict) else None
         self.chosen_terms = _check_terms(list(terms.values()) if self.names is not None else terms)

@@ -4,6 +4,7 @@ from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.one_entry import OneEntry
 from keras_derivs.layers.sampling import ProjectedLayer
+from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 
 SMALLEST = 1e-37  # of a squared norm: below it, float32 has few digits left, or none
 
@@ -55,14 +56,14 @@ class GradientPenalty(OneEntry):
 
     def __init__(
         self,
-        model,
-        wrt=None,
-        output=None,
-        target=0.0,
-        component=None,
-        coupled=False,
-        **kwargs,
-    ):
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        target: float = 0.0,
+        component: Component = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, component, **kwargs)
         self.target = arguments.check_real_number(target, "target", least=0)
         self.coupled = arguments.check_flag(coupled, "coupled")
@@ -126,7 +127,15 @@ class JacobianPenalty(ProjectedLayer):
 
     linear = False
 
-    def __init__(self, model, wrt=None, output=None, num_samples=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.check()
 

@@ -10,6 +10,7 @@ from keras_derivs.layers import arguments, folding
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.layers.one_entry import OneEntry
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 
 
 @lasting
@@ -162,7 +163,15 @@ class JVP(_Tangent):
 
     kind = "jvp"
 
-    def __init__(self, model, wrt=None, output=None, vectors=None, coupled=False, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        vectors: Any = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, vectors, coupled, **kwargs)
         self.check()
 
@@ -209,7 +218,15 @@ class VJP(_Cotangent):
 
     kind = "vjp"
 
-    def __init__(self, model, wrt=None, output=None, vectors=None, coupled=False, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        vectors: Any = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, vectors, coupled, **kwargs)
         self.check()
 
@@ -263,14 +280,14 @@ class HVP(OneEntry, _Cotangent, _Tangent):
 
     def __init__(
         self,
-        model,
-        wrt=None,
-        output=None,
-        component=None,
-        vectors=None,
-        coupled=False,
-        **kwargs,
-    ):
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        component: Component = None,
+        vectors: Any = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, component, vectors=vectors, coupled=coupled, **kwargs)
         self.check()
 

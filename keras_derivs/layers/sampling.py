@@ -11,6 +11,7 @@ from keras_derivs.engine.target import size
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any, Layer, Which, Wrt
 
 BITS = 30  # that are drawn at once
 
@@ -24,7 +25,15 @@ class SampledLayer(DerivativeLayer):
 
     drawn = "vectors"  # what `explain()` calls them
 
-    def __init__(self, model, wrt=None, output=None, num_samples=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.num_samples = arguments.check_count(num_samples, "num_samples", limits.MAX_SAMPLES)
         self.seed = arguments.check_seed(seed)
@@ -56,7 +65,15 @@ class ProjectedLayer(SampledLayer):
     A product is taken from the side of the output by the tape, of the inputs by polynomials.
     """
 
-    def __init__(self, model, wrt=None, output=None, num_samples=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.kind = "jacobian" if self.num_samples is None else "projections"
 

@@ -2,6 +2,7 @@ from keras import ops
 
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.layers.sampling import ProjectedLayer
+from keras_derivs.typing import Any, Layer, Which, Wrt
 
 
 @register
@@ -46,7 +47,15 @@ class Divergence(ProjectedLayer):
         al., "Sliced Score Matching" (2019).
     """
 
-    def __init__(self, model, wrt=None, output=None, num_samples=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.check()
 
@@ -95,7 +104,7 @@ class Curl(DerivativeLayer):
 
     kind = "jacobian"
 
-    def __init__(self, model, wrt=None, output=None, **kwargs):
+    def __init__(self, model: Layer, wrt: Wrt = None, output: Which = None, **kwargs: Any) -> None:
         super().__init__(model, wrt, output, **kwargs)
         self.check()
 

@@ -5,12 +5,22 @@ import numpy as np
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import INK, canvas, colour_bar, plain, symmetric, title
 from keras_derivs.plotting.quantities import derivative, quantities
+from keras_derivs.typing import Any, ArrayLike, Axes, Model, Names, Sequence, Span
 
 
 def field(
-    model, spans, *, features=(0, 1), at=None, output=0, outputs=None, inputs=None, num_points=81,
-    num_arrows=15, ax=None,
-):  # fmt: skip
+    model: Model,
+    spans: Sequence[Span],
+    *,
+    features: Any = (0, 1),
+    at: ArrayLike | None = None,
+    output: int | str = 0,
+    outputs: Names = None,
+    inputs: Names = None,
+    num_points: int = 81,
+    num_arrows: int = 15,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a model over two inputs: value, gradient and Laplacian.
 
     The value as contour lines, the gradient as arrows, the Laplacian (of these two inputs) as

@@ -5,14 +5,24 @@ import numpy as np
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import BLUE, GREY, INK, LIGHT, canvas, plain
 from keras_derivs.plotting.quantities import derivative, quantities
+from keras_derivs.typing import Any, Axes, Model, Names, Span
 
 MOST_LINES = 30
 PANELS = ([0, 0.56, 1, 0.38], [0, 0.28, 1, 0.19], [0, 0, 1, 0.19])
 
 
 def profile(
-    model, x, feature=0, *, output=0, span=None, outputs=None, inputs=None, num_points=201, ax=None
-):
+    model: Model,
+    x: Any,
+    feature: int | str = 0,
+    *,
+    output: int | str = 0,
+    span: Span | None = None,
+    outputs: Names = None,
+    inputs: Names = None,
+    num_points: int = 201,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a model along one input: its value, its slope and its curvature.
 
     The other inputs stay as in `x`. Several samples are drawn as thin lines, and their mean as a

@@ -17,12 +17,20 @@ from keras_derivs.plotting.canvas import (
 )
 from keras_derivs.plotting.field import at_points, two_features
 from keras_derivs.plotting.quantities import quantities
+from keras_derivs.typing import Any, ArrayLike, Axes, Model, Names
 
 
 def residual(
-    model, domain, *, output="residual", features=None, at=None, inputs=None, num_points=101,
-    ax=None,
-):  # fmt: skip
+    model: Model,
+    domain: ArrayLike,
+    *,
+    output: int | str = "residual",
+    features: Any = None,
+    at: ArrayLike | None = None,
+    inputs: Names = None,
+    num_points: int = 101,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw what an equation leaves over a domain of one or two inputs.
 
     Over one input the residual itself, over two its absolute value, on a logarithmic scale where

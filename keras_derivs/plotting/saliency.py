@@ -6,12 +6,21 @@ from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import INK, canvas, colour_bar, plain, title
+from keras_derivs.typing import Any, Axes, Component, Sequence
 
 LINE, ROW = 60, 0.14  # characters in a line of text, and the height of a line
 HEAT = "YlOrRd"
 
 
-def saliency(gradient, x, *, component=None, tokens=None, name="x", ax=None):
+def saliency(
+    gradient: Any,
+    x: Any,
+    *,
+    component: Component = None,
+    tokens: Sequence[str] | None = None,
+    name: str = "x",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how strongly an output depends on each part of one input: image, sequence or text.
 
     The strength is the norm of the gradient over the channels, relative to its maximum.

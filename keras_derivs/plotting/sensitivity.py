@@ -20,11 +20,20 @@ from keras_derivs.plotting.canvas import (
     title,
 )
 from keras_derivs.plotting.quantities import derivative, quantities
+from keras_derivs.typing import Any, Axes, Names
 
 WRITTEN, DOTTED = 10, 40  # the most cells a side with numbers, and with dots for the spread
 
 
-def sensitivity(jacobian, x=None, *, outputs=None, inputs=None, standardise=False, ax=None):
+def sensitivity(
+    jacobian: Any,
+    x: Any = None,
+    *,
+    outputs: Names = None,
+    inputs: Names = None,
+    standardise: Any = False,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a block of a Jacobian: mean and spread (standard deviation) over samples.
 
     One output is drawn as bars, several as a map: with numbers where it is small, else with a dot

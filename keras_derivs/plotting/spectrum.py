@@ -6,11 +6,12 @@ from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import BLUE, GREY, INK, LIGHT, RED, canvas, plain, title
+from keras_derivs.typing import Any, Axes
 
 KINDS = ("auto", "eigenvalues", "singular values")
 
 
-def spectrum(matrix, x=None, *, kind="auto", ax=None):
+def spectrum(matrix: Any, x: Any = None, *, kind: str = "auto", ax: Axes | None = None) -> Axes:
     """Draw the spectrum of a matrix at each sample: the median, and the range over samples.
 
     Args:

@@ -17,9 +17,10 @@ from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
 from keras_derivs.symbolic.between import Between, check_symbolic, snake_case
 from keras_derivs.symbolic.plain import is_plain
+from keras_derivs.typing import Any, ArrayLike, Component, Selection, Tensor
 
 
-def gradient(y, x, component=None, **options):
+def gradient(y: Tensor, x: Tensor, component: Component = None, **options: Any) -> Tensor:
     """dy/dx of a scalar `y`, of the shape of `x`: see `Gradient`.
 
     Args:
@@ -42,7 +43,7 @@ def gradient(y, x, component=None, **options):
     return _derive(Gradient, y, x, component=component, **options)
 
 
-def jacobian(y, x, **options):
+def jacobian(y: Tensor, x: Tensor, **options: Any) -> Tensor:
     """dy/dx, of shape `(batch, *y, *x)`: see `Jacobian`. Arguments as for `gradient`.
 
     Of a list, or dict, of tensors `y` a list, or dict, with that of each: with a list of `x`, the
@@ -61,12 +62,14 @@ def jacobian(y, x, **options):
     return dict(zip(y, found)) if isinstance(y, dict) else found
 
 
-def sub_jacobian(y, x, outputs=None, inputs=None, **options):
+def sub_jacobian(
+    y: Tensor, x: Tensor, outputs: Selection = None, inputs: Selection = None, **options: Any
+) -> Tensor:
     """The block dy[outputs]/dx[inputs]: see `SubJacobian`. Arguments as for `gradient`."""
     return _derive(SubJacobian, y, x, outputs=outputs, inputs=inputs, **options)
 
 
-def hessian(y, x, component=None, **options):
+def hessian(y: Tensor, x: Tensor, component: Component = None, **options: Any) -> Tensor:
     """d2y/dx2, of shape `(batch, *x, *x)`: see `Hessian`. Arguments as for `gradient`.
 
     For a list `[q, v]` the blocks `[[H_qq, H_qv], [H_vq, H_vv]]`, as of a Lagrangian.
@@ -74,12 +77,18 @@ def hessian(y, x, component=None, **options):
     return _derive(Hessian, y, x, component=component, **options)
 
 
-def hessian_diagonal(y, x, component=None, **options):
+def hessian_diagonal(y: Tensor, x: Tensor, component: Component = None, **options: Any) -> Tensor:
     """d2y/dx_j2, of the shape of `x`: see `HessianDiagonal`. Arguments as for `gradient`."""
     return _derive(HessianDiagonal, y, x, component=component, **options)
 
 
-def laplacian(y, x, coefficients=None, directions=None, **options):
+def laplacian(
+    y: Tensor,
+    x: Tensor,
+    coefficients: ArrayLike | None = None,
+    directions: ArrayLike | None = None,
+    **options: Any,
+) -> Tensor:
     """sum_j d2y/dx_j2, of y's own shape: see `Laplacian`, also for coefficients and directions.
 
     Arguments as for `gradient`; for a list `x` the sum over all of them.
@@ -88,7 +97,7 @@ def laplacian(y, x, coefficients=None, directions=None, **options):
     return _derive(Laplacian, y, x, **operator, **options)
 
 
-def divergence(y, x, **options):
+def divergence(y: Tensor, x: Tensor, **options: Any) -> Tensor:
     """sum_i dy_i/dx_i, of shape `(batch, 1)`: see `Divergence`, also for random estimates.
 
     Arguments as for `gradient`.
@@ -96,12 +105,14 @@ def divergence(y, x, **options):
     return _derive(Divergence, y, x, **options)
 
 
-def curl(y, x, **options):
+def curl(y: Tensor, x: Tensor, **options: Any) -> Tensor:
     """The curl of `y` in two or three dimensions: see `Curl`. Arguments as for `gradient`."""
     return _derive(Curl, y, x, **options)
 
 
-def gradient_penalty(y, x, target=0.0, component=None, **options):
+def gradient_penalty(
+    y: Tensor, x: Tensor, target: float = 0.0, component: Component = None, **options: Any
+) -> Tensor:
     """(|dy/dx| - target)^2 of a scalar `y`, of shape `(batch, 1)`: see `GradientPenalty`.
 
     Arguments as for `gradient`; for a list `x` the norm over all of them.
@@ -109,7 +120,9 @@ def gradient_penalty(y, x, target=0.0, component=None, **options):
     return _derive(GradientPenalty, y, x, target=target, component=component, **options)
 
 
-def jacobian_penalty(y, x, num_samples=None, **options):
+def jacobian_penalty(
+    y: Tensor, x: Tensor, num_samples: int | None = None, **options: Any
+) -> Tensor:
     """sum_ij (dy_i/dx_j)^2, of shape `(batch, 1)`: see `JacobianPenalty`.
 
     Arguments as for `gradient`; for a list `x` the sum over all of them.
@@ -117,12 +130,12 @@ def jacobian_penalty(y, x, num_samples=None, **options):
     return _derive(JacobianPenalty, y, x, num_samples=num_samples, **options)
 
 
-def log_determinant(y, x, **options):
+def log_determinant(y: Tensor, x: Tensor, **options: Any) -> Tensor:
     """log |det dy/dx|, of shape `(batch, 1)`: see `LogDeterminant`. Arguments as for `gradient`."""
     return _derive(LogDeterminant, y, x, **options)
 
 
-def jvp(y, x, v, **options):
+def jvp(y: Tensor, x: Tensor, v: Tensor, **options: Any) -> Tensor:
     """dy/dx v, of the shape of `y`: see `JVP`.
 
     `v` has the shape of `x`; numbers, of the shape of one sample, stand for every row.
@@ -130,7 +143,7 @@ def jvp(y, x, v, **options):
     return _product(JVP, y, x, v, **options)
 
 
-def vjp(y, x, v, **options):
+def vjp(y: Tensor, x: Tensor, v: Tensor, **options: Any) -> Tensor:
     """v dy/dx, of the shape of `x`: see `VJP`.
 
     `v` has the shape of `y`; numbers, of the shape of one sample, stand for every row.
@@ -138,12 +151,12 @@ def vjp(y, x, v, **options):
     return _product(VJP, y, x, v, **options)
 
 
-def hvp(y, x, v, component=None, **options):
+def hvp(y: Tensor, x: Tensor, v: Tensor, component: Component = None, **options: Any) -> Tensor:
     """d2y/dx2 v, of the shape of `x`: see `HVP`. `v` as for `jvp`."""
     return _product(HVP, y, x, v, component=component, **options)
 
 
-def partials(y, *terms, **options):
+def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     """Partial derivatives of `y`, each of y's own shape, all from one shared pass.
 
     Args:
@@ -199,7 +212,7 @@ def _partials(y, terms, options):
     return _derive(Partials, y, coordinates, terms=numbers, **options)
 
 
-def diff(y, *coordinates, **options):
+def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
     """One partial derivative of `y`, of y's own shape: `diff(u, x, x)` is u_xx.
 
     Arguments as for `partials`, which computes several at less cost.

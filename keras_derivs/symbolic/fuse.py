@@ -12,9 +12,10 @@ from keras_derivs.symbolic.between import Between, BetweenTensors
 from keras_derivs.symbolic.fused import Fused
 from keras_derivs.symbolic.members import groups_of, roots_of, terms_of
 from keras_derivs.symbolic.plain import is_plain
+from keras_derivs.typing import Model
 
 
-def fuse(model):
+def fuse(model: Model) -> Model:
     """The same model, in which the derivatives of one tensor share one pass.
 
     `kd.gradient(u, x)` and `kd.diff(u, x, x)`, written one by one, each run anew through the

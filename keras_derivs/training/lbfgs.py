@@ -7,21 +7,22 @@ import numpy as np
 
 from keras_derivs.training import arguments
 from keras_derivs.training.objective import Objective
+from keras_derivs.typing import Any, Model
 
 MEMORY, LINE_SEARCH = 50, 50  # pairs of steps that are kept; evaluations of a line search
 
 
 def lbfgs(
-    model,
-    x,
-    y=None,
-    sample_weight=None,
-    max_steps=1000,
+    model: Model,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    max_steps: int = 1000,
     *,
-    callbacks=None,
-    verbose="auto",
-    tolerance=None,
-):
+    callbacks: Any = None,
+    verbose: int | str = "auto",
+    tolerance: float | None = None,
+) -> keras.callbacks.History:
     """Train a compiled model by L-BFGS on all data at once, as `fit` does by its optimizer.
 
     The loss is that of `compile`, with loss weights, sample weights, `add_loss` and

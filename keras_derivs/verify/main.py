@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from keras_derivs import backend
 from keras_derivs.layers.base import DerivativeLayer
+from keras_derivs.typing import Any, Layer, Sequence
 from keras_derivs.verify import arguments
 from keras_derivs.verify.clock import Clock
 from keras_derivs.verify.culprit import culprit
@@ -16,7 +17,15 @@ from keras_derivs.verify.parts import parts
 from keras_derivs.verify.report import Check, Report
 
 
-def verify(layer, x, order=None, seed=0, verbose=False, layers=None, budget=30.0):
+def verify(
+    layer: Layer,
+    x: Any,
+    order: int | None = None,
+    seed: int = 0,
+    verbose: bool = False,
+    layers: str | Sequence[str] | None = None,
+    budget: float | None = 30.0,
+) -> Report:
     """Check the derivatives of a model, or a derivative layer, against central differences.
 
     Differences come from plain calls of a float64 copy of the model, with steps of all sizes and

@@ -8,6 +8,7 @@ import keras
 
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any, Callable
 
 RULES = globals().get("RULES", {})  # a reload keeps the rules of other modules
 HARMLESS = {
@@ -34,7 +35,7 @@ class UnsupportedOperation(ValueError):
         return UnsupportedOperation(str(self).replace(self.culprit, culprit, 1), culprit)
 
 
-def taylor_rule(*classes):
+def taylor_rule(*classes: type) -> Callable[[Any], Any]:
     """Register the decorated function as the Taylor rule of a layer or an operation.
 
     The function takes the operation and its arguments, with `Polynomial`s in the place of
