@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import random_models
-from framework import on_tensorflow, tf
+from framework import BACKEND, on_tensorflow, tf
 from keras import layers, ops
 from models import points
 from truth import EXACT, close
@@ -13,6 +13,9 @@ import keras_derivs as kd
 from keras_derivs import backend
 from keras_derivs.audit import Findings
 from keras_derivs.layers import planning
+
+# Keras itself computes what is around a derivative in float32 on JAX and PyTorch.
+DOUBLE = EXACT["float64" if BACKEND == "tensorflow" else "float32"]
 
 
 @pytest.fixture
@@ -119,7 +122,7 @@ def test_every_number_stays(graph, field, tmp_path):
     clone.set_weights(fused.get_weights())
     for copy in (fused, backend.compiled(fused), loaded, clone):
         for one, two in zip(copy(values), expected):
-            close(one, two, EXACT["float64"])
+            close(one, two, DOUBLE)
 
 
 def products(model):
@@ -143,9 +146,9 @@ def test_the_fused_model_trains_the_given_one(field):
     model = keras.Model(tx, [u, kd.diff(u, t) - kd.diff(u, x, x)])
     fused, values = kd.fuse(model), points((32, 2), "float64")
     fused.compile(loss="mse", optimizer=keras.optimizers.Adam(0.01))
-    history = fused.fit(values, [values[:, :1], 0 * values[:, :1]], epochs=20, verbose=0)
+    history = fused.fit(values, [values[:, :1], 0 * values[:, :1]], epochs=30, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0] / 2
-    close(model(values)[1], fused(values)[1], EXACT["float64"])
+    close(model(values)[1], fused(values)[1], DOUBLE)
 
 
 def test_many_terms_stay_alone():
@@ -205,7 +208,7 @@ def test_linear_arithmetic_is_seen_through(graph, field):
     fused = kd.fuse(model)
     assert kinds(fused).count("Fused") == 1 and "Between" not in kinds(fused)
     for one, two in zip(fused(values), model(values), strict=True):
-        close(one, two, EXACT["float64"])
+        close(one, two, DOUBLE)
 
 
 def test_what_varies_is_no_coefficient(field):
@@ -222,7 +225,7 @@ def test_what_varies_is_no_coefficient(field):
     fused, values = kd.fuse(model), [points((5, 2), "float64", n) for n in range(2)]
     nu.assign(-3.0)
     for one, two in zip(fused(values), model(values), strict=True):
-        close(one, two, EXACT["float64"])
+        close(one, two, DOUBLE)
 
 
 @pytest.mark.parametrize("inputs", [list, lambda two: {"t": two[0], "x": two[1]}])
@@ -248,7 +251,7 @@ def test_several_inputs(inputs, float64, tmp_path):
         found, expected = copy(values), model(values)
         assert set(found) == set(expected)
         for name in expected:
-            close(found[name], expected[name], EXACT["float64"])
+            close(found[name], expected[name], DOUBLE)
 
 
 @pytest.mark.parametrize("extra, options", [("Dropout", {"rate": 0.5}), ("BatchNormalization", {})])
@@ -262,7 +265,7 @@ def test_the_value_still_trains(extra, options, field):
     assert "Between" not in kinds(fused)
     before = [variable.numpy() for variable in extra.variables]
     value, *_ = fused(values, training=True)
-    close(fused(values)[0], model(values)[0], EXACT["float64"])
+    close(fused(values)[0], model(values)[0], DOUBLE)
     assert np.max(np.abs(value - fused(values)[0])) > 1e-3
     assert not before or any(np.any(v != w) for v, w in zip(before, extra.variables))
 
@@ -275,7 +278,7 @@ def test_a_mask_still_passes(field):
     slopes = [kd.jacobian(y, steps), kd.sub_jacobian(y, steps, outputs=(0, 0))]
     model, values = keras.Model(tx, [out, *slopes]), points((5, 2), "float64")
     for one, two in zip(kd.fuse(model)(values), model(values), strict=True):
-        close(one, two, EXACT["float64"])
+        close(one, two, DOUBLE)
 
 
 @pytest.fixture
@@ -296,7 +299,7 @@ def check_random_models(seeds):
         merged += kinds(fused).count("Fused")
         for number, (one, two) in enumerate(zip(fused(values), model(values), strict=True)):
             try:
-                close(one, two, EXACT["float64"])
+                close(one, two, DOUBLE)
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}, output {number}") from error
         keras.backend.clear_session(free_memory=False)

@@ -49,14 +49,23 @@ def _logaddexp2(x1, x2):
     return _smooth(*_promoted(x1, x2), math.log(2))
 
 
+def _power(x, exponent):
+    return ops.power(x, ops.convert_to_tensor(exponent, x.dtype))
+
+
 def root(x, exponent=0.5):
     """A power below 1 whose first derivative at 0 is taken for 0, as that of a norm is.
 
     A higher one is no number there, so that none is wrong of a function of it: x^1.5 has both.
     """
     zero, ones = ops.equal(x, 0), ops.ones_like(x)
-    found = ops.power(ops.where(zero, ones, x), exponent)
-    return ops.where(zero, ops.power(ops.where(zero, x, ones), 1.5), found)
+    found = _power(ops.where(zero, ones, x), exponent)
+    return ops.where(zero, _power(ops.where(zero, x, ones), 1.5), found)
+
+
+def _cbrt(x):
+    (x,) = _promoted(x)
+    return ops.where(x < 0, -_power(-x, 1 / 3), _power(x, 1 / 3))
 
 
 def _hypot(x1, x2):
@@ -94,6 +103,13 @@ def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     if max_value is not None:
         above = ops.where(x < max_value, x, ops.cast(max_value, x.dtype))
     return ops.where(x > threshold, above, negative_slope * (x - threshold))
+
+
+def _hard_sigmoid(x):
+    """The outside at the bounds."""
+    x = ops.convert_to_tensor(x)
+    inside = ops.where(x >= 3, ops.ones_like(x), x / 6 + 0.5)
+    return ops.where(x <= -3, ops.zeros_like(x), inside)
 
 
 def _leaky_relu(x, negative_slope=0.2):
@@ -155,7 +171,8 @@ def _norm(x, ord=None, axis=None, keepdims=False):
     if not vector or isinstance(ord, str) or not 0 < ord < math.inf:
         axis = axes[0] if vector else axes
         return plain(of_backend.linalg.norm)(x, ord, axis, keepdims)
-    return root(ops.sum(ops.power(ops.abs(x), ord), axes, keepdims), 1 / ord)
+    total = ops.sum(_power(ops.abs(x), ord), axes, keepdims)
+    return total if ord == 1 else root(total, 1 / ord)
 
 
 def _cdist(x, y):
@@ -165,8 +182,10 @@ def _cdist(x, y):
 
 
 TABLE = {
-    of_backend.numpy: (_clip, _fmax, _fmin, _hypot, _logaddexp, _logaddexp2, _std),
-    of_backend.nn: (_celu, _elu, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid),
+    of_backend.numpy: (_cbrt, _clip, _fmax, _fmin, _hypot, _logaddexp, _logaddexp2, _std),
+    of_backend.nn: (
+        _celu, _elu, _hard_sigmoid, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid,
+    ),
     of_backend.linalg: (_norm,),
     of_backend.math: (_cdist,),
-}
+}  # fmt: skip
