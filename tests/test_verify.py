@@ -169,6 +169,18 @@ def test_no_planted_fault_is_missed(name):
     assert not report and report.failures, report
 
 
+@pytest.mark.slow
+def test_one_wrong_output_of_many_is_named():
+    def function(x):
+        parts = [ops.sin((n + 1) * x[:, :1] + x[:, 1:]) for n in range(8)]
+        return ops.stack([*parts[:5], wrong_factor(parts[5]), *parts[6:]], axis=1)
+
+    x = keras.Input((2,))
+    report = verify(keras.Model(x, Planted(function)(x)), points((3, 2)), order=1)
+    notes = [check.note for check in report.failures]
+    assert any("output (5, 0): " in note for note in notes), report
+
+
 @pytest.mark.long
 def test_what_rounding_hides_is_undecided():
     model, x = stack(
@@ -411,6 +423,10 @@ WRONG = {
     "no layers": (
         lambda: verify(stack((3,), layers.Dense(1))[0], points((2, 3)), layers=[]),
         ValueError, r"layers=.*Received: \[\]",
+    ),
+    "coupled": (
+        lambda: verify(kd.Gradient(build("scalar", "float32")[0], coupled=True), points((2, 3))),
+        ValueError, "do not depend on each other.*coupled=True",
     ),
     "an estimate": (
         lambda: verify(kd.Laplacian(build("scalar", "float32")[0], num_samples=2), points((2, 3))),

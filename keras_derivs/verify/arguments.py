@@ -24,6 +24,17 @@ def check_layer(layer, order):
             f"`order=` is for models; a derivative layer has its own. Received: {order!r} for "
             f"'{layer.name}'. Leave it out."
         )
+    check_derivative(layer)
+
+
+def check_derivative(layer):
+    """Raise unless the entries of a derivative layer are derivatives of single samples."""
+    if layer.coupled:
+        raise ValueError(
+            f"`verify` compares derivatives of samples that do not depend on each other. Received: "
+            f"'{layer.name}' with `coupled=True`. Compare it with differences of the sum over the "
+            f"batch, or verify it in inference mode without `coupled=True`."
+        )
     if getattr(layer, "num_samples", None):
         raise ValueError(
             f"`verify` needs an exact derivative. Received: '{layer.name}', an estimate from "

@@ -17,6 +17,7 @@ from keras_derivs.verify.clock import OutOfTime
 from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, worst
 from keras_derivs.verify.differences import Truth
 from keras_derivs.verify.jumps import jumps
+from keras_derivs.verify.problem import MOST_OUTPUTS
 from keras_derivs.verify.report import Check
 
 OTHERWISE = "computes otherwise on polynomials"  # how the engine says it of a rule
@@ -128,7 +129,24 @@ def derivatives(problem, name, order, strategy):
     for pair in problem.pairs:
         parts += zip(found(problem, pair, strategy, order), _true(problem, pair, order))
     scale = np.max([np.abs(truth.value) for _, truth in parts], axis=0)
-    return worst([compared(name, y, truth, scale, problem, order) for y, truth in parts])
+    check = worst([compared(name, y, truth, scale, problem, order) for y, truth in parts])
+    again = partial(derivatives, name=name, order=order, strategy=strategy)
+    return _of_one_output(check, problem, again)
+
+
+def _of_one_output(check, problem, again):
+    """A check that failed for mixed outputs, of those that fail: halved until they are few."""
+    if check.status != "FAILED" or problem.mixture is None or problem.among is not None:
+        return check
+    among = np.arange(problem.value[0].size)
+    try:
+        while len(among) > MOST_OUTPUTS:
+            first, second = np.array_split(among, 2)
+            among = first if again(problem.at(among=first)).status == "FAILED" else second
+        found = again(problem.at(among=among))
+    except OutOfTime:
+        return check
+    return found if found.status == "FAILED" else check
 
 
 def _true(problem, pair, order):

@@ -46,7 +46,10 @@ def _list(rows):
 def _entry(column, problem, shape):
     """Which output, or entry of a result of that shape, a column is."""
     if shape is None and problem.mixture is not None:
-        return f"a mixture of all {problem.value[0].size} outputs"
+        used = np.flatnonzero(problem.mixture[:, column])
+        if len(used) > 1:
+            return f"a mixture of all {problem.value[0].size} outputs"
+        column = used[0]
     word, shape = ("output", problem.value.shape[1:]) if shape is None else ("entry", shape)
     index = [int(n) for n in np.unravel_index(column, shape)] if len(shape) else [0]
     return f"{word} {index[0] if len(index) == 1 else tuple(index)}"

@@ -87,6 +87,7 @@ def _subjects(layer, x, order, seed, names, clock):
     for name, part, inputs in parts(model, given, names):
         prefix = f"'{name}', "
         if isinstance(part, DerivativeLayer):
+            arguments.check_derivative(part)
             found.append(LayerSubject(part, inputs, seed, clock, prefix, exact=True))
         else:
             outputs = part(inputs, training=False)

@@ -36,6 +36,7 @@ class Problem:
     clock: Clock = field(default_factory=Clock)
     directions: list | None = None  # the pairs, where they are given
     calls: Plain | None = None  # what `plain` is, where it is known
+    among: np.ndarray | None = None  # flat outputs of a sample to look at; all by default
     zoom: np.ndarray | None = None  # by how much steps are shorter than the inputs, where they are
 
     @cached_property
@@ -81,13 +82,18 @@ class Problem:
         size = self.value[0].size
         if size <= MOST_OUTPUTS:
             return None
+        if self.among is not None and len(self.among) <= MOST_OUTPUTS:
+            return np.eye(size)[:, self.among]
         probes = [self.value] + [self.plain(self.moved(self.pairs[0], s)) for s in PROBES]
         values = np.stack([y.reshape(len(y), -1) for y in probes])
         change = np.max(np.abs(values - values[0]), axis=(0, 1))
         change = np.maximum(change, 1e-6 * np.max(np.abs(values), axis=(0, 1)))
         parts = np.where(np.isfinite(change) & (change > 0), 1 / np.maximum(change, 1e-300), 0)
         random = np.random.default_rng(self.seed).normal(size=(size, MOST_OUTPUTS))
-        return random * parts[:, None] / size**0.5
+        mixture = random * parts[:, None] / size**0.5
+        if self.among is not None:
+            mixture[~np.isin(np.arange(size), self.among)] = 0
+        return mixture
 
     @cached_property
     def value(self):
