@@ -57,8 +57,12 @@ def _by_torch(loss, variables):
     )
 
 
+def _by_graph(function):
+    return tf.function(function, autograph=False)  # as Keras calls layers
+
+
 def _by_xla(function):
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def _by_jit(function):
@@ -69,7 +73,7 @@ def _by_jit(function):
 
 GRADIENTS = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}
 COMPILERS = {
-    "tensorflow": {"graph": lambda function: tf.function(function), "XLA": _by_xla},
+    "tensorflow": {"graph": _by_graph, "XLA": _by_xla},
     "jax": {"jit": _by_jit},
     "torch": {},
 }
