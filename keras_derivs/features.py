@@ -20,6 +20,7 @@ class Part:
     name: str
     shape: tuple
     dtype: str
+    position: int  # among all inputs, or all outputs
 
     @property
     def size(self):
@@ -92,15 +93,16 @@ def features(model, shapes=None):
     tree = private.tree_of_inputs(model, model.inputs)
     outputs = model(keras.tree.pack_sequence_as(tree, tensors))
     named = zip(_output_names(model, outputs), keras.tree.flatten(outputs))
-    floats = [(name, y) for name, y in named if keras.backend.is_float_dtype(y.dtype)]
+    every = [(Part(name, tuple(y.shape[1:]), y.dtype, n), y) for n, (name, y) in enumerate(named)]
+    floats = [(part, y) for part, y in every if part.is_float]
     if not floats:
         raise ValueError(
             f"A derivative needs an output of a float dtype. Received: '{model.name}', which has "
             f"none. Take the model without its last step, such as `argmax`."
         )
-    flat = [ops.reshape(ops.cast(y, x.dtype), (-1, math.prod(y.shape[1:]))) for _, y in floats]
+    flat = [ops.reshape(ops.cast(y, x.dtype), (-1, part.size)) for part, y in floats]
     joined = flat[0] if len(flat) == 1 else ops.concatenate(flat, axis=-1)
-    found = tuple(Part(name, tuple(y.shape[1:]), y.dtype) for name, y in floats)
+    found = tuple(part for part, _ in floats)
     return Features(keras.Model(x, joined, name=model.name), tuple(parts), found)
 
 
@@ -124,7 +126,8 @@ def _inputs(model, shapes):
                 f"of shape {tuple(x.shape)} for '{model.name}'. Give the axis a length."
             )
     names = _input_names(tensors)
-    return [Part(name, tuple(s), x.dtype) for name, s, x in zip(names, shapes, tensors)]
+    told = zip(names, shapes, tensors)
+    return [Part(name, tuple(s), x.dtype, n) for n, (name, s, x) in enumerate(told)]
 
 
 def _input_names(tensors):

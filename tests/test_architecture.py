@@ -28,7 +28,17 @@ BELOW = {
     "tables": set(),
     "training": {"backend"},
     "timing": {"backend", "engine"},
-    "cli": {"demo", "features", "graph", "layers", "plotting", "symbolic", "tables", "verify"},
+    "cli": {
+        "demo",
+        "export",
+        "features",
+        "graph",
+        "layers",
+        "plotting",
+        "symbolic",
+        "tables",
+        "verify",
+    },
     "demo": set(),  # the public names alone
 }
 

@@ -74,12 +74,17 @@ def read(path):
 COMMANDS = ["sensitivities", "gradient", "hessian", "laplacian", "verify", "explain", "derive"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in ("compare", "export"))],
+)
 def test_the_example_of_the_help_runs(command, here, capsys):
     assert run(f"{command} --help") == 0
     example = re.search(r"example:\n  keras-derivs (.*)", capsys.readouterr().out)[1]
     assert run(example) == 0, capsys.readouterr().err
     for written in re.findall(r"-o (\S+)", example):
+        assert (here / written).exists()
+    for written in re.findall(r"-o (\S+\.\S+)", example):
         assert (here / written).stat().st_size > 100
 
 

@@ -170,8 +170,6 @@ def _file_name(name):
 
 def export(arguments):
     """Write a model for another runtime."""
-    if not hasattr(keras_derivs, "export"):
-        raise Problem("this version of keras_derivs cannot export")
     model = models.load(arguments.model)
     samples = models.samples(arguments, model)
     with reported(arguments.file):

@@ -184,12 +184,12 @@ def _derive(commands):
 
 def _export(commands):
     help = "write a model for another runtime, and compare it there"
-    command = _command(
-        commands, "export", "models_out.export", help, "export house.keras -o house.onnx"
-    )
+    example = "export house.keras -o house"
+    command = _command(commands, "export", "models_out.export", help, example)
     _model(command, "optional")
     command.add_argument("-o", "--output-file", dest="file", metavar="FILE", required=True)
-    command.add_argument("--format", help="by the suffix of the file, if it is left out")
+    words = "if left out, by the suffix: .onnx, .tflite, .xml or .pt2, and a SavedModel otherwise"
+    command.add_argument("--format", help=words)
 
 
 def _demo(commands):

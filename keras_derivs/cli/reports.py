@@ -2,10 +2,12 @@
 
 import warnings
 
+import keras
+
 import keras_derivs
 from keras_derivs.cli import models
 from keras_derivs.cli.console import show
-from keras_derivs.features import features
+from keras_derivs.export.formats import FORMATS
 from keras_derivs.graph import private
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian
@@ -41,21 +43,42 @@ def explain(arguments):
     if not wrt:
         raise Problem(f"{arguments.model}: it has no float input to differentiate by")
     rows = []
-    for number, part in enumerate(found.outputs):
+    for part in found.outputs:
         for kind in (Gradient if part.size == 1 else Jacobian, Hessian, Laplacian):
-            rows.append([f"{kind.__name__} of {part.name}", *_explained(kind, model, number)])
+            rows.append([f"{kind.__name__} of {part.name}", *_explained(kind, model, part)])
     for layer in private.layers_of(model, include_self=False):
         if _derives(layer):
             rows.append([f"'{layer.name}' inside of the model", *_told(layer)])
     show(f"Derivatives of '{model.name}'", ["derivative", "strategy", "passes", "notes"], rows)
+    show("\nExport, by `keras-derivs export`", ["format", "here"], _formats())
 
 
-def _explained(kind, model, output):
+def _formats():
+    """Each format of a file, and whether it can be written and checked here."""
+    rows = []
+    for form in FORMATS:
+        try:
+            form.check_packages()
+            rows.append([form.title, "yes"])
+        except (ImportError, ValueError) as error:
+            rows.append([form.title, one_line(error)])
+    return rows
+
+
+def _made(kind, model, part):
+    return kind(model, output=part.position if _has_several(model) else None)
+
+
+def _has_several(model):
+    return len(keras.tree.flatten(getattr(model, "outputs", None) or [])) > 1
+
+
+def _explained(kind, model, part):
     """Strategy, passes and notes of a derivative of a model, or why there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the notes say it
-            layer = kind(model, output=output if len(model.outputs) > 1 else None)
+            layer = _made(kind, model, part)
             if layer.plan is None:
                 layer.compute_output_spec(private.tree_of_inputs(model, model.inputs))
     except Exception as error:
@@ -72,17 +95,14 @@ def _told(layer):
 
 def compare(arguments):
     """How long the strategies take."""
-    if not hasattr(keras_derivs, "compare"):
-        raise Problem("this version of keras_derivs cannot compare strategies")
     model = models.load(arguments.model)
     x = models.samples(arguments, model, 256)
+    found = models.features_of(model, arguments.model, models.guessed_shapes(model))
     with reported(arguments.model):
-        for number, part in enumerate(features(model).outputs):
-            kinds = (Gradient if part.size == 1 else Jacobian, Laplacian)
-            for kind in kinds:
-                layer = kind(model, output=number if len(model.outputs) > 1 else None)
+        for part in found.outputs:
+            for kind in (Gradient if part.size == 1 else Jacobian, Laplacian):
                 print(f"{kind.__name__} of {part.name}")
-                print(keras_derivs.compare(layer, x, training=arguments.training))
+                print(keras_derivs.compare(_made(kind, model, part), x, arguments.training))
 
 
 def demo(arguments):

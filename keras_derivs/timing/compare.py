@@ -11,13 +11,14 @@ from keras_derivs.engine import choose
 from keras_derivs.timing import memory
 from keras_derivs.timing.call import Call, with_strategy
 from keras_derivs.timing.table import Comparison, Entry
+from keras_derivs.typing import Any, Layer
 
 SECONDS = 20.0  # for all rounds together
 FEWEST, MOST = 5, 30  # rounds
 NAMES = {"tf.function": "graph", None: "eager"}  # of modes, in the table
 
 
-def compare(layer, x, training=False):
+def compare(layer: Layer, x: Any, training: bool = False) -> Any:
     """Time a derivative layer by every strategy, compiled in every way.
 
     The entries take turns, each on new inputs at every call, so that a busy machine slows all of
