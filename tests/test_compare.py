@@ -10,7 +10,6 @@ import keras_derivs as kd
 from keras_derivs import backend
 from keras_derivs.engine import choose
 from keras_derivs.timing import compare as module
-from keras_derivs.timing import memory
 
 
 @pytest.fixture
@@ -79,10 +78,11 @@ def test_inputs_are_fresh():
 
 
 def test_memory_is_that_of_the_call():
-    measured = memory.peak(lambda: np.ones(50_000_000 // 8))
-    if measured is None:
-        pytest.skip("not known on this system")
-    assert 45e6 < measured < 100e6
+    for _ in range(2):  # what a first call leaves allocated counts again
+        measured = backend.peak_memory(lambda: keras.ops.ones((12_500_000,), "float32"))
+        if measured is None:
+            pytest.skip("not known on this system")
+        assert 45e6 < measured < 110e6
 
 
 WRONG = {

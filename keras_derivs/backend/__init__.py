@@ -31,6 +31,8 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `VERIFIED`: {type of an operation: the order up to which the tests compare its derivatives},
   or `None` if there is no such table.
 - `for_format(name)`: the context in which a model is traced for a file of that format.
+- `peak_memory(call)`: call it, and return by how many bytes the memory in use rose at its peak;
+  `None` where that is not known.
 - `NO_GRADIENT`: the errors of an operation that cannot be differentiated; `MISSING`: of one that
   does not exist in the dtype asked for.
 """
@@ -43,8 +45,8 @@ FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
     "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
     "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled", "compiling", "double", "drawn",
-    "evaluate", "for_format", "held", "loops", "not_compiled", "precise", "refuse_gradient",
-    "scope", "selecting", "traced", "tracing", "vjp", "weights_scope",
+    "evaluate", "for_format", "held", "loops", "not_compiled", "peak_memory", "precise",
+    "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -4,7 +4,7 @@ import contextlib
 
 import jax
 
-from keras_derivs.backend import formulas, jaxpr
+from keras_derivs.backend import formulas, jaxpr, resident
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.jax_exact import exact
 from keras_derivs.backend.jax_program import NotOne, one_program
@@ -17,6 +17,14 @@ from keras_derivs.backend.wide import wide
 MODES = ("jit",)
 _plainly = Switch()
 formulas.install()
+
+
+def peak_memory(call):
+    """See `keras_derivs.backend`; the counters of other devices cannot be set back."""
+    if jax.default_backend() == "cpu":
+        return resident.peak_memory(call)
+    call()
+    return None
 
 
 def vjp(function, xs, num_pulls=1):

@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from keras_derivs.backend import formulas
+from keras_derivs.backend import formulas, resident
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
@@ -23,6 +23,16 @@ from keras_derivs.backend.wide import wide
 MODES = ()
 _plainly = Switch()
 formulas.install()
+
+
+def peak_memory(call):
+    """See `keras_derivs.backend`."""
+    if not torch.cuda.is_available():
+        return resident.peak_memory(call)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def vjp(function, xs, num_pulls=1):

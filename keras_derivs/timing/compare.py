@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_derivs import backend
 from keras_derivs.engine import choose
-from keras_derivs.timing import memory
 from keras_derivs.timing.call import Call, with_strategy
 from keras_derivs.timing.table import Comparison, Entry
 from keras_derivs.typing import Any, Layer
@@ -23,8 +22,9 @@ def compare(layer: Layer, x: Any, training: bool = False) -> Any:
 
     The entries take turns, each on new inputs at every call, so that a busy machine slows all of
     them, and no compiler takes the inputs for constants. The time of an entry is the median of 5
-    to 30 calls, without the first ones, which trace and compile. The memory is how far the memory
-    of the process rises during one more call; it is known on Linux, on the processor.
+    to 30 calls, without the first ones, which trace and compile. The memory is by how much the
+    memory in use rises at its peak during one more call: by the counters of the framework on
+    TensorFlow and on CUDA with PyTorch, else that of the process, where Linux counts it.
 
     Args:
         layer: A derivative layer.
@@ -80,7 +80,7 @@ def _time(calls, source):
     for entry, call in calls:
         inputs = next(source)
         entry.seconds = statistics.median(seconds[id(entry)])
-        entry.peak_bytes = memory.peak(lambda call=call, inputs=inputs: call(inputs))
+        entry.peak_bytes = backend.peak_memory(lambda call=call, inputs=inputs: call(inputs))
 
 
 def _chosen(layer, inputs):

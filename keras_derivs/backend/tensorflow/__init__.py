@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_derivs.backend.tensorflow import exact, unselected
 from keras_derivs.backend.tensorflow.exporting import for_format  # noqa: F401
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
+from keras_derivs.backend.tensorflow.memory import peak_memory  # noqa: F401
 from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     MODES,
     compiled,
