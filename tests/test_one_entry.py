@@ -48,7 +48,7 @@ def test_every_row_has_the_entry_of_its_label(layer, strategy):
 
 
 @pytest.mark.parametrize(
-    "layer", [kd.Gradient, kd.HVP, *(pytest.param(x, marks=pytest.mark.slow) for x in LAYERS)]
+    "layer", [kd.HVP, *(pytest.param(x, marks=pytest.mark.slow) for x in LAYERS)]
 )
 def test_labels_are_inputs_of_a_graph_which_trains_after_loading(layer, tmp_path):
     model, more = net(), [V] if layer is kd.HVP else []

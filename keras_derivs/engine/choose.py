@@ -1,5 +1,6 @@
 """The strategies, and which of them `strategy="auto"` takes."""
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,13 @@ STRATEGIES = {
     },
     "vjp": {"reverse": (tape.vjp, cost.reverse_vjp)},
     "hvp": {"reverse": (tape.hvp, cost.reverse_hvp)},
+}
+# More of those where places are shared by many functions, each of which is an output.
+OF_SHARED = {
+    "hessian": {"forward": (tape.by_tangents, cost.forward_terms)},
+    "hessian_diagonal": {"forward": (tape.by_tangents, cost.forward_terms)},
+    "laplacian": {"forward": (tape.by_tangents, cost.forward_terms)},
+    "partials": {"forward": (tape.partials_by_tangents, cost.forward_partials)},
 }
 TAPE = ("reverse", "forward")
 NAMES = ("auto", "tape", *TAPE, "taylor")
@@ -108,13 +116,17 @@ def taylor_obstacle(model, structure, specs, wrt, output, training, fold=None):
     return taylor.supported(model, structure, specs, wrt, output, fold)
 
 
+def strategies(request):
+    """name -> (what computes a request, what it costs)."""
+    more = OF_SHARED.get(request.kind, {}) if request.shared else {}
+    return {**STRATEGIES[request.kind], **more}
+
+
 def _prices(request, y, xs):
     """For each possible strategy (number of passes, words)."""
     rows = math.inf if request.shared else _number([(y, request.rows)])
     columns = _number([(xs[k], indices) for k, indices in request.columns])
-    return {
-        name: price(request, rows, columns) for name, (_, price) in STRATEGIES[request.kind].items()
-    }
+    return {name: price(request, rows, columns) for name, (_, price) in strategies(request).items()}
 
 
 def _number(selections):
@@ -161,10 +173,9 @@ def _reason(best, names, prices):
 
 def solve(choice, target, request):
     """The value and the derivatives: (y, results)."""
-    strategy, _ = STRATEGIES[request.kind][choice.strategy]
+    strategy, _ = strategies(request)[choice.strategy]
     with backend.precise():
-        if target.fold is not None and target.fold.shared:
-            return shared.solve(strategy, target, request.listed())
+        run = functools.partial(shared.solve, strategy) if request.shared else strategy
         return backend.at_once(
-            lambda inputs: strategy(target.given(inputs), request.listed()), target.inputs
+            lambda inputs: run(target.given(inputs), request.listed()), target.inputs
         )

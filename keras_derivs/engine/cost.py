@@ -45,6 +45,18 @@ def forward_jvp(request, rows, columns):
     return 3, "1 forward, 1 backward and 1 tangent pass"
 
 
+def forward_partials(request, rows, columns):
+    """A tangent pass is a gradient of a gradient: of tangents, three times as much each."""
+    number = sum(3 ** len(term) for term in request.terms)
+    return number, f"{number} passes, tangents of tangents for each of {len(request.terms)} terms"
+
+
+def forward_terms(request, rows, columns):
+    count = _least(columns) * (_least(columns) + 1) // 2 if request.kind == "hessian" else columns
+    number = 9 * _least(count)
+    return number, f"{number} passes, tangents of tangents for each pair of entries"
+
+
 def reverse_vjp(request, rows, columns):
     return 2, "1 forward and 1 backward pass"
 

@@ -236,7 +236,8 @@ def _check_terms(terms, y, options):
             if any(n != 1 for n in graph.shape_of_coordinate(x, y, options.get("batch_dims", 1))):
                 raise ValueError(
                     f"A coordinate needs to be one number per sample. Received: "
-                    f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], or use "
+                    f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], give "
+                    f"`batch_dims=2` where its second axis is one of rows, too, or use "
                     f"`gradient` or `jacobian`."
                 )
 

@@ -80,7 +80,7 @@ class LayerSubject(Subject):
         same = of_model[checks.against(self.order, "reverse")]
         name = "rows are independent"
         tasks.append(Task(self, name, of_model[name], of_model[name], True, settled=False))
-        for strategy in choose.STRATEGIES[self.layer.kind]:
+        for strategy in choose.strategies(self.auto.plan.request):
             chosen = strategy == self.auto.plan.choice.strategy
             check = partial(self._against, strategy=strategy)
             tasks.append(Task(self, f"strategy '{strategy}'", check, same, needed=chosen))

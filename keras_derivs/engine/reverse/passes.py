@@ -72,9 +72,12 @@ def _without_path(target, y, lost):
     )
 
 
-def value(target, num_pulls=1):
-    """y and its vector-Jacobian product: from a cotangent to a gradient for each x."""
-    (y,), _, pull = differentiate(target, lambda at: ([run(at)], None), num_pulls)
+def value(target, num_pulls=1, function=run, order=1):
+    """y and its vector-Jacobian product: from a cotangent to a gradient for each x.
+
+    Or those of another `function` of the target, a derivative of y below that order.
+    """
+    (y,), _, pull = differentiate(target, lambda at: ([function(at)], None), num_pulls, order)
     return y, lambda cotangent=None: pull(0, cotangent)
 
 
@@ -127,14 +130,14 @@ def _along(x, move, direction):
     return ops.reshape(move, ops.shape(x))
 
 
-def push_forward(target, part=list, num_pushes=1):
+def push_forward(target, part=list, num_pushes=1, function=run, order=1):
     """y, and the function that takes a tangent of a part of the xs to the tangent of y.
 
     A vector-Jacobian product is linear in its vector, and its gradient by that vector is the
     Jacobian-vector product (Townsend, "A new trick for calculating Jacobian vector products",
     2017).
     """
-    y, pull = value(target)
+    y, pull = value(target, function=function, order=order)
     weights = ops.ones_like(y)
     _, _, forward = backend.vjp(lambda w: ([part(pull(w[0]))], None), [weights], num_pushes)
 
@@ -196,9 +199,10 @@ def _known(target, index):
         return [ops.convert_to_numpy(column) for column in index]
     except Exception as error:  # a graph, where only the run tells them
         raise ValueError(
-            f"A derivative of a random or coupled batch needs outputs and inputs of known shape. "
-            f"Received: '{target.model.name}' with axes of unknown length. Give the axes a "
-            f"length, use `training=False`, or call the layer eagerly."
+            f"A derivative of a random or coupled batch, or by places that a batch shares, needs "
+            f"outputs and inputs of known shape. Received: '{target.model.name}' with axes of "
+            f"unknown length. Give the axes a length, use `training=False`, strategy 'forward' or "
+            f"'taylor' for shared places, or call the layer eagerly."
         ) from error
 
 

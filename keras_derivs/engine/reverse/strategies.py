@@ -8,10 +8,12 @@ Every strategy takes `(target, request)` and returns `(y, results)`.
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 from keras import ops
 
+from keras_derivs.engine import together
 from keras_derivs.engine.reverse import passes
 from keras_derivs.engine.target import scatter, size, take
 from keras_derivs.engine.terms import differentiation_plan, sort_term
@@ -127,6 +129,36 @@ def partials(target, request):
     y, values = passes.each(target, [_rows(target, request)], evaluate, request.chunk_size)
     values = iter([ops.reshape(value, ops.shape(y)) for value in values])
     return y, [next(values) if term else y for term in request.terms]
+
+
+def partials_by_tangents(target, request):
+    """For each term, a tensor of y's shape, by tangents of tangents, however many outputs."""
+
+    def along(at, term):
+        if not term:
+            return passes.run(at)
+        (k, index), lower = term[0], term[1:]
+        _, push = passes.push_forward(
+            at, lambda slopes: slopes[k], function=lambda z: along(z, lower), order=len(term)
+        )
+        return push(passes.one_hot(at.xs[k], index))
+
+    known = {term: along(target, term) for term in dict.fromkeys(map(sort_term, request.terms))}
+    y = known[()] if () in known else passes.run(target)
+    return y, [known[sort_term(term)] for term in request.terms]
+
+
+def by_tangents(target, request):
+    """The results of a request of second derivatives, from partial ones."""
+    terms = together.terms(request, target.xs)
+    if terms is None:
+        raise ValueError(
+            f"Second derivatives by places that all rows of the batch share need strategy "
+            f"'taylor', or inputs of known shape and no `directions=`. Received: "
+            f"'{target.model.name}' on the tape. Repeat the places for each row of the batch."
+        )
+    y, values = partials_by_tangents(target, replace(request, terms=terms))
+    return y, together.assemble(request, target.xs, dict(zip(terms, values)).get)
 
 
 def _derive(target, components, steps, sources, order):
