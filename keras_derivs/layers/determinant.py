@@ -11,8 +11,8 @@ from keras_derivs.typing import Any, Layer, Which, Wrt
 class LogDeterminant(DerivativeLayer):
     """The logarithm of the volume that a model makes of a unit of volume around its input.
 
-    log |det dy/dx| per sample, for an output of as many entries as the inputs `wrt` together: the
-    term by which densities change, log p(x) = log p(y) + log |det dy/dx|. A pass for each of the
+    `log |det dy/dx|` per sample, for an output of as many entries as the inputs `wrt` together: the
+    term by which densities change, `log p(x) = log p(y) + log |det dy/dx|`. A pass for each of the
     entries.
 
     Where the Jacobian is singular the result is -inf and has no derivative. A training step with

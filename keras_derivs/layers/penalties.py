@@ -13,7 +13,7 @@ SMALLEST = 1e-37  # of a squared norm: below it, float32 has few digits left, or
 class GradientPenalty(OneEntry):
     """How far the norm of the gradient of a scalar output is from a target, squared.
 
-    (|dy/dx| - target)^2 per sample, in units of ([y]/[x])^2, with the norm over all inputs `wrt`.
+    `(|dy/dx| - target)^2` per sample, in units of ([y]/[x])^2, with the norm over all inputs `wrt`.
     Where the gradient is zero, the norm has no derivative; it is taken as zero there, so that the
     penalty trains from any point.
 
@@ -91,7 +91,7 @@ class JacobianPenalty(ProjectedLayer):
     sum_ij (dy_i/dx_j)^2 per sample, in units of ([y]/[x])^2.
 
     With `num_samples=` n it is a random estimate at the cost of n passes, for models of many
-    outputs: the mean of |vJ|^2 over vectors v of random signs; unbiased. Every row of the batch
+    outputs: the mean of `|vJ|^2` over vectors v of random signs; unbiased. Every row of the batch
     has vectors of its own, and every call draws new ones.
 
     Args:

@@ -113,7 +113,7 @@ def curl(y: Tensor, x: Tensor, **options: Any) -> Tensor:
 def gradient_penalty(
     y: Tensor, x: Tensor, target: float = 0.0, component: Component = None, **options: Any
 ) -> Tensor:
-    """(|dy/dx| - target)^2 of a scalar `y`, of shape `(batch, 1)`: see `GradientPenalty`.
+    """`(|dy/dx| - target)^2` of a scalar `y`, of shape `(batch, 1)`: see `GradientPenalty`.
 
     Arguments as for `gradient`; for a list `x` the norm over all of them.
     """
@@ -131,7 +131,10 @@ def jacobian_penalty(
 
 
 def log_determinant(y: Tensor, x: Tensor, **options: Any) -> Tensor:
-    """log |det dy/dx|, of shape `(batch, 1)`: see `LogDeterminant`. Arguments as for `gradient`."""
+    """`log |det dy/dx|`, of shape `(batch, 1)`: see `LogDeterminant`.
+
+    Arguments as for `gradient`.
+    """
     return _derive(LogDeterminant, y, x, **options)
 
 
