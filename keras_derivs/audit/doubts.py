@@ -11,6 +11,10 @@ UNVERIFIED = (
     "Not verified: {places}. No test of this package compares this derivative of the operation "
     "with its true one. Check the model with `keras_derivs.verify`."
 )
+NO_TABLE = (
+    "The table of verified operations is TensorFlow's: on this backend no test compares each "
+    "operation. `keras_derivs.verify` checks the model"
+)
 GIVEN = "Taken as it is: {places}, which the model brings with it. `keras_derivs.verify` checks it."
 
 
@@ -32,7 +36,8 @@ def unverified(model, steps, order, choice):
 
 
 def given(model, steps, choice):
-    """A sentence on the gradients and rules that are the user's own."""
+    """Sentences for `explain()`: on gradients and rules of the user's own, and on the backend."""
+    no_table = (NO_TABLE,) if backend.VERIFIED is None and choice.strategy in TAPE else ()
     if choice.strategy in TAPE:
         own = [step for step in steps if step.own and step.on_the_way]
         found = [place(model, step, "the gradient of ") for step in own]
@@ -43,7 +48,8 @@ def given(model, steps, choice):
             for part in parts
             if _has_own_rule(part)
         ]
-    return (GIVEN.format(places=", ".join(dict.fromkeys(found))),) if found else ()
+    told = (GIVEN.format(places=", ".join(dict.fromkeys(found))),) if found else ()
+    return told + no_table
 
 
 def _has_own_rule(operation):

@@ -25,7 +25,8 @@ def one_program(function, arguments):
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(arguments)
     except Exception as error:  # the reason is shown where it also fails operation by operation
         raise NotOne from error
-    if closed.effects or "callback" in str(closed.jaxpr):
+    differentiated = any(isinstance(x, jax.core.Tracer) for x in closed.consts)  # by weights
+    if differentiated or closed.effects or "callback" in str(closed.jaxpr):
         raise NotOne
     structure = jax.tree.structure(shapes)
     results = _program(closed)(closed.consts, jax.tree.leaves(arguments))
