@@ -1,0 +1,95 @@
+"""Partial derivatives between symbolic tensors of a Keras graph, by their terms."""
+
+from keras_derivs import graph
+from keras_derivs.graph import private
+from keras_derivs.layers.partials import Partials, check_names, named
+from keras_derivs.symbolic.between import check_symbolic
+from keras_derivs.symbolic.derive import derive
+from keras_derivs.symbolic.plain import is_plain
+from keras_derivs.typing import Any, Tensor
+
+
+def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
+    """Partial derivatives of `y`, each of y's own shape, all from one shared pass.
+
+    Args:
+        y: A symbolic tensor.
+        *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
+            itself. A coordinate is a symbolic tensor with one number per sample. Or one dict of
+            those by name, `{"u_t": (t,), "u_xx": (x, x)}`.
+        **options: `strategy`, `chunk_size`, `training`, `batch_dims` and `name`, as for
+            `Partials`.
+
+    Returns:
+        A list with one symbolic tensor for each term; for a dict of terms a dict, and outputs of
+        a model that are made so have these names. Without names of their own, derivatives of a
+        tensor `u` by inputs `t`, `x`, called so by `name=`, are `u_t`, `u_xx`.
+
+    Raises:
+        ValueError: `y` does not depend on a coordinate, or a coordinate is not scalar.
+        TypeError: A term is not a tuple of symbolic tensors.
+    """
+    if len(terms) == 1 and isinstance(terms[0], dict):
+        return _named_partials(y, check_names(terms[0]), options)
+    _check_terms(terms, y, options)
+    names = [graph.speaking_name(y, term) if term else None for term in terms]
+    if len(terms) == 1 and names[0] and "name" not in options:
+        options["name"], names = graph.free(names[0], y, sideways=True), [None]
+    return [
+        graph.named(tensor, graph.free(name, tensor, sideways=True)) if name else tensor
+        for tensor, name in zip(_partials(y, terms, options), names)
+    ]
+
+
+def _named_partials(y, terms, options):
+    _check_terms(terms.values(), y, options)
+    results = dict(zip(terms, _partials(y, list(terms.values()), options)))
+    own = {name: y for name in terms if not terms[name] and _is_itself(y, name, results[name])}
+    others = named({name: results[name] for name in terms if name not in own})
+    return {name: own.get(name, others.get(name)) for name in terms}
+
+
+def _is_itself(y, name, value):
+    """Whether the name is that of `y` already, and its value by `Partials` never another one."""
+    if private.source_of(y).operation.name != name:
+        return False
+    return value is y or is_plain(y, private.source_of(value).operation.derivative.model)
+
+
+def _partials(y, terms, options):
+    coordinates = list({id(x): x for term in terms for x in term}.values())
+    if not coordinates:
+        return [y for _ in terms]
+    count = {id(x): number for number, x in enumerate(coordinates)}
+    numbers = [[count[id(x)] for x in term] for term in terms]
+    return derive(Partials, y, coordinates, terms=numbers, **options)
+
+
+def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
+    """One partial derivative of `y`, of y's own shape: `diff(u, x, x)` is u_xx.
+
+    Arguments as for `partials`, which computes several at less cost.
+    """
+    if not coordinates:
+        raise ValueError(
+            "`diff` needs at least one coordinate. Received: none. Write diff(u, x) for u_x."
+        )
+    return partials(y, tuple(coordinates), **options)[0]
+
+
+def _check_terms(terms, y, options):
+    for term in terms:
+        if not isinstance(term, tuple):
+            raise TypeError(
+                f"`partials` needs a tuple of coordinates for each term. Received: {term!r}. "
+                f"Write partials(u, (t,), (x, x))."
+            )
+        for x in term:
+            check_symbolic(x, "partials")
+            if any(n != 1 for n in graph.shape_of_coordinate(x, y, options.get("batch_dims", 1))):
+                raise ValueError(
+                    f"A coordinate needs to be one number per sample. Received: "
+                    f"{graph.describe(x)}. Take a slice of it, such as x[:, 0:1], give "
+                    f"`batch_dims=2` where its second axis is one of rows, too, or use "
+                    f"`gradient` or `jacobian`."
+                )
