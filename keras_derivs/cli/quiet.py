@@ -5,6 +5,7 @@ TensorFlow come while it is imported, before any log level counts: so while a co
 Keras, the descriptor of stderr leads to a file; if the import fails, what it holds is printed.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -20,6 +21,7 @@ def start():
     if is_command(sys.argv, sys.orig_argv):
         parse()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of retraced functions
         with silence():
             import keras  # noqa: F401
 
