@@ -40,6 +40,7 @@ class Row:
     cases: dict = field(default_factory=dict)
     per_sample: bool = False  # the function takes one sample, without a batch axis
     orders: int = 4
+    dtypes: tuple = ("float32", "float64")
 
 
 def each(function):
@@ -87,8 +88,9 @@ def uniform(shape, low=-2.0, high=2.0, seed=0):
 
 
 def arrays(
-    function, reference, *shapes, domain=(-2.0, 2.0), count=2, per_sample=False, orders=4, **special
-):
+    function, reference, *shapes, domain=(-2.0, 2.0), count=2, per_sample=False, orders=4,
+    dtypes=("float32", "float64"), **special
+):  # fmt: skip
     """A row of a function of arrays, at random points and at `special` ones, {kind: [Case]}."""
     generic = [
         Case(tuple(uniform(shape, *domain, seed=5 * n + k) for k, shape in enumerate(shapes)))
@@ -100,7 +102,7 @@ def arrays(
         ]
         for kind, cases in special.items()
     }
-    return Row(function, reference, {"generic": generic, **special}, per_sample, orders)
+    return Row(function, reference, {"generic": generic, **special}, per_sample, orders, dtypes)
 
 
 def complex_of(pairs):

@@ -51,6 +51,7 @@ def response(x):
 
 SEGMENTS = [0, 0, 1, 1]
 PAIR = (np.array([0.0, 1.0, 0.0]), np.array([0.5, 2.0, 1.5]))
+WINDOW = np.array([[[0.5], [0.0]], [[1.0], [0.25]]])
 WITH_ZEROS = np.array([0.0, 1.5, 0.0, 0.0])
 ROWS = {
     "tf.math.lgamma": special(tf.math.lgamma, mp.loggamma),
@@ -83,7 +84,8 @@ ROWS = {
     "tf.math.segment_sum": arrays(segments(lambda x: tf.math.segment_sum(x * x, SEGMENTS)), lambda x: np.array([x[0] ** 2 + x[1] ** 2, x[2] ** 2 + x[3] ** 2]), (4,), per_sample=True),
     "tf.math.segment_mean": arrays(segments(lambda x: tf.math.segment_mean(x * x, SEGMENTS)), lambda x: np.array([x[0] ** 2 + x[1] ** 2, x[2] ** 2 + x[3] ** 2]) / 2, (4,), per_sample=True),
     "tf.math.reduce_euclidean_norm": arrays(lambda x: tf.math.reduce_euclidean_norm(x, -1), lambda x: mp.sqrt(sum(x * x)), (4,), zero=[(WITH_ZEROS,)]),
-    "tf.nn.local_response_normalization": arrays(lambda x: tf.nn.local_response_normalization(x, 1, 1.0, 1.0, 0.5), lambda x: response(x[0, 0])[None, None], (1, 1, 4)),
+    "tf.nn.local_response_normalization": arrays(lambda x: tf.nn.local_response_normalization(x, 1, 1.0, 1.0, 0.5), lambda x: response(x[0, 0])[None, None], (1, 1, 4), dtypes=("float32",)),
+    "tf.nn.dilation2d": arrays(lambda x: tf.nn.dilation2d(x, tf.constant(WINDOW, x.dtype), [1] * 4, "VALID", "NHWC", [1] * 4), lambda x: np.array([[[np.max(x + WINDOW)]]]), (2, 2, 1), orders=1),
     "tf.gather_nd": arrays(lambda x: tf.gather_nd(x * x, [[1], [0], [1]]), lambda x: (x * x)[[1, 0, 1]], (3,), per_sample=True),
     "tf.linalg.diag": arrays(lambda x: tf.linalg.diag(x * x), lambda x: np.diag(x * x), (3,)),
     "tf.linalg.trace": arrays(lambda x: tf.linalg.trace(x * x), lambda x: np.trace(x * x), (3, 3)),

@@ -45,6 +45,21 @@ def test_far_out(name, strategy):
         close(np.ravel(found), expected(at).astype("float32"), EXACT["float32"])
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", ["erf", "erfc", "gelu", "softsign"])
+@pytest.mark.parametrize("options", [{}, {"approximate": False}])
+def test_very_far_out(name, options, strategy):
+    """Squares and cubes of x are infinite."""
+    function = getattr(ops, name)
+    options = options if name == "gelu" else {}
+    x = keras.Input((1,))
+    model = keras.Model(x, keras.layers.Lambda(lambda x: function(x, **options))(x))
+    terms = [(0,) * order for order in range(1, 5)]
+    found = kd.Partials(model, terms, strategy=strategy)(np.array([[-1e25], [1e25]], "float32"))
+    slope = [0, 1] if name == "gelu" else [0, 0]
+    close(np.reshape(found, (4, 2)), np.array([slope, [0, 0], [0, 0], [0, 0]]), EXACT["float32"])
+
+
 class Equal(keras.layers.Layer):
     def call(self, x):
         return ops.where(x == 0, x * x, ops.cast(x != 1, x.dtype) * x**3)

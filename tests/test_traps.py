@@ -117,7 +117,6 @@ EVERYDAY_SECOND = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:(?s).*verified.*LRN")  # compared here
 @pytest.mark.parametrize("strategy", ["reverse", pytest.param("auto", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", EVERYDAY_SECOND)
 def test_second_derivatives(name, strategy, float64):

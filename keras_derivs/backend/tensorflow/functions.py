@@ -132,6 +132,17 @@ def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     return tf.where(x > threshold, above, negative_slope * (x - threshold))
 
 
+def _gelu(x, approximate=True):
+    """Far out the tangent is one, and a cube of large numbers infinite."""
+    x = tf.convert_to_tensor(x)
+    if not approximate or not x.dtype.is_floating:
+        return plain(nn.gelu)(x, approximate)
+    far = tf.abs(x) > 64
+    near = tf.where(far, tf.zeros_like(x), x)
+    ends = tf.where(x > 0, x, tf.zeros_like(x))
+    return tf.where(far, ends, plain(nn.gelu)(near, approximate))
+
+
 def _fmod(x1, x2):
     """x1 - q x2 for a whole number q, which does not vary."""
     value = plain(knp.fmod)(x1, x2)
@@ -273,6 +284,7 @@ TABLE = [
     ("ldexp", _ldexp, knp),
     ("clip", _clip, knp),
     ("hard_tanh", _hard_tanh, nn),
+    ("gelu", _gelu, nn),
     ("fmod", _fmod, knp),
     ("ones_like", _ones_like, tf),
     ("zeros_like", _zeros_like, tf),

@@ -1,6 +1,7 @@
 """Gradients of element-wise operations: at zeros and ties, and of large numbers."""
 
 import functools
+import math
 
 import tensorflow as tf
 
@@ -8,6 +9,7 @@ from keras_derivs.backend.tensorflow import quotients, special
 from keras_derivs.backend.tensorflow.gradients import gradient_of, is_needed, unbroadcast
 
 MAX_EXPONENT = 64
+FAR = 30.0  # exp(-FAR^2) is 0
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. (2017)
 
 
@@ -91,6 +93,22 @@ def _log(op, gradient, plain):
 @gradient_of("Log1p")
 def _log1p(op, gradient, plain):
     return gradient / (1 + tf.math.conj(op.inputs[0]))
+
+
+@gradient_of("Erf")
+def _erf(op, gradient, plain):
+    return gradient * _bell(op.inputs[0])
+
+
+@gradient_of("Erfc")
+def _erfc(op, gradient, plain):
+    return -gradient * _bell(op.inputs[0])
+
+
+def _bell(x):
+    """2 exp(-x^2) / sqrt(pi), a constant where it is 0 in every precision."""
+    x = tf.where(tf.abs(x) < FAR, x, tf.constant(FAR, x.dtype))
+    return tf.constant(2 / math.sqrt(math.pi), x.dtype) * tf.exp(-tf.square(x))
 
 
 @gradient_of("Softsign")

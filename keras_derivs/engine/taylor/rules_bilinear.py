@@ -78,16 +78,17 @@ def quotient(operation, a, b):
     if is_plain(b):
         result = a.each(lambda c: operation.call(c, b))
         return handed_on(result, functools.partial(quotient, operation), a, b)
-    return bilinear(ops.multiply, a, series.reciprocal(b))
+    value = operation.call(*values([a, b]))
+    return fit(series.divide(a, b, value), value)
 
 
 @taylor_rule(knp.Matmul)
 def matmul(operation, a, b):
     if is_plain(b) and len(b.shape) <= 2 and a.ndim >= 2:
         return times_kernel(operation, a, b)
-    if any(len(x.shape) < 2 for x in (a, b)):
-        raise unsupported(operation, "multiplies along the batch axis")
     if any(len(x.shape) < 3 for x in (a, b) if not is_plain(x)):  # along the axis of rows
+        if any(len(x.shape) < 2 for x in (a, b)):
+            raise unsupported(operation, "multiplies along the batch axis")
         a, b = (x if is_plain(x) else spread(x) for x in (a, b))
     return bilinear(operation.call, *align(a, b))
 

@@ -124,7 +124,9 @@ def gelu(z, operation):
     """z times 1 + tanh, which is twice a sigmoid, or 1 + erf, the erfc of the other sign."""
     value = operation.call(z.value)
     if operation.approximate:
-        inner = z + square(z) * z * float(np.float32(0.044715))
+        near = ops.cast(ops.abs(z.value) < 64, z.dtype)  # beyond, a cube may be infinite
+        x = z.each(lambda c: c * near).with_value(ops.clip(z.value, -64, 64))
+        inner = x + square(x) * x * float(np.float32(0.044715))
         return (z * sigmoid(inner * math.sqrt(8 / math.pi))).with_value(value)
     x = z * ROOT_OF_HALF
     return (z * erf(x).with_value(ops.erfc(-x.value)) * 0.5).with_value(value)

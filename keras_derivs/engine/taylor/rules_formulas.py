@@ -11,7 +11,7 @@ from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align, plus
-from keras_derivs.engine.taylor.series import compose, reciprocal, sqrt
+from keras_derivs.engine.taylor.series import compose, divide, sqrt
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
 
@@ -36,7 +36,7 @@ def formula(*classes):
 def hypot(operation, a, b):
     """p sqrt(1 + (q / p)^2) for the vector (p, q) that is (a, b), turned; 0 at the origin."""
     value, across, ahead = _turned(a, b)
-    tangent = across * reciprocal(ahead)
+    tangent = divide(across, ahead, across.value)
     size = ahead * compose(lambda t: sqrt(square(t) + 1), tangent).with_value(ops.ones_like(value))
     kept = size.each(lambda c: ops.where(value > 0, c, ops.zeros_like(c)))
     return root_of(kept.with_value(value), lambda: _sum_of_squares(a, b))
@@ -164,7 +164,7 @@ def _first(conditions, choices, default):
 def arctan2(operation, y, x):
     """The angle of (x, y), turned by its value: near zero it is an arctangent."""
     _, across, ahead = _turned(x, y)
-    angle = call(ops.arctan, across * reciprocal(ahead))
+    angle = call(ops.arctan, divide(across, ahead, across.value))
     return angle.with_value(operation.call(*values(align(y, x))))
 
 

@@ -209,18 +209,25 @@ def slope_of_root(z, rest):
 
 
 def reciprocal(z):
-    """From z y = 1, y_k = -sum_j (z_j y_0) y_{k-j}: no square of a large or a small number."""
-    over = 1 / z.value
-    y, relative = {(): over}, {term: c * over for term, c in z.table.items() if term}
-    for term in z.space.monomials[1:]:
+    return divide(1.0, z, 1.0 / z.value)
+
+
+def divide(a, b, value):
+    """From b q = a, q_k = (a_k - sum_j b_j q_{k-j}) / b_0: no square of a large or small number.
+
+    `a` is a polynomial or a tensor; `value` is that of the quotient.
+    """
+    numerator, q = a.table if isinstance(a, Polynomial) else {}, {(): value}
+    for term in b.space.monomials[1:]:
         parts = [
-            z.space.join(j, rest, relative[j] * y[rest])
-            for j, rest in z.space.pairs[term]
-            if j in relative and rest in y
+            -b.space.join(j, rest, b.table[j] * q[rest])
+            for j, rest in b.space.pairs[term]
+            if j and j in b.table and rest in q
         ]
-        if parts:
-            y[term] = -total(parts)
-    return z.like(y)
+        rest = total([numerator.get(term), *parts])
+        if rest is not None:
+            q[term] = rest / b.value
+    return b.like(q)
 
 
 def log(z):
