@@ -58,7 +58,7 @@ def place_by_place(layer, model, places, **options):
     one = layer(keras.Model([f, x], y), wrt=1, **options)
     columns = [one([FUNCTIONS, places[:, p]]) for p in range(6)]
     stacked = zip(*map(keras.tree.flatten, columns))
-    return [np.stack(column, axis=1) for column in stacked]
+    return [np.stack([*map(ops.convert_to_numpy, column)], axis=1) for column in stacked]
 
 
 @pytest.mark.parametrize("name, strategy", ROWS)
@@ -95,12 +95,15 @@ def test_it_is_the_truth():
     close(found, expected.reshape(3, 6, 2, 2), truth.SINGLE[1])
     vector = RANDOM.normal(size=(3, 6, 2))
     along = kd.JVP(model, wrt="x", batch_dims=2)([[FUNCTIONS, PLACES], vector])
+    found = ops.convert_to_numpy(found)
     close(along, np.einsum("bpmd,bpd->bpm", found, vector), EXACT["float32"])
     back = kd.VJP(model, wrt="x", batch_dims=2)([[FUNCTIONS, PLACES], vector])
     close(back, np.einsum("bpmd,bpm->bpd", found, vector), EXACT["float32"])
     labels = RANDOM.integers(0, 2, size=(3, 6))
     chosen = kd.Gradient(model, wrt="x", batch_dims=2, component="labels")
-    expected = np.take_along_axis(np.asarray(found), labels[..., None, None], axis=2)[:, :, 0]
+    expected = np.take_along_axis(ops.convert_to_numpy(found), labels[..., None, None], axis=2)[
+        :, :, 0
+    ]
     close(chosen([FUNCTIONS, PLACES, labels]), expected, EXACT["float32"])
 
 
@@ -180,9 +183,9 @@ def test_quantities_per_atom_and_per_step():
     for layer in (kd.Gradient, kd.Laplacian):
         found = layer(keras.Model(steps, padded), batch_dims=2)(given)
         expected = layer(net)(given.reshape(-1, 3))
-        expected = np.reshape(expected, found.shape)
+        expected = np.reshape(ops.convert_to_numpy(expected), found.shape)
         kept = np.ones((2, 5), bool) if layer is kd.Laplacian else np.any(given, axis=2)
-        close(np.asarray(found)[kept], expected[kept], EXACT["float32"])
+        close(ops.convert_to_numpy(found)[kept], expected[kept], EXACT["float32"])
     hessian = kd.Hessian(keras.Model(steps, layers.TimeDistributed(net)(steps)), batch_dims=2)
     assert hessian.compute_output_shape((None, 5, 3)) == (None, 5, 3, 3)
     assert hessian(np.zeros((0, 5, 3))).shape == (0, 5, 3, 3)
@@ -203,3 +206,11 @@ def test_verify_looks_at_every_place():
     ):
         report = kd.verify(layer, given)
         assert report.ok, report
+
+
+@pytest.mark.parametrize("batch_dims", [1, 2])
+def test_rows_of_a_given_number_are_audited_however_many_they_are(batch_dims):
+    x = keras.Input((3000, 8)) if batch_dims == 2 else keras.Input(batch_shape=(200, 3000))
+    y = x + ops.flip(x, axis=batch_dims - 1)
+    with pytest.raises(ValueError, match="'flip.*rows|rows.*'flip"):
+        kd.JVP(keras.Model(x, y), batch_dims=batch_dims)

@@ -123,13 +123,19 @@ class _Graphs:
 
     def too_large(self, num_rows):
         """In words, how much more memory than allowed a run would take; `None` if it fits."""
-        model, taken = self.specified.model, memory.of_specs(self.specified.model, num_rows)
-        most = memory.most_bytes(model, num_rows)
+        model, fixed = self.specified.model, bool(_sizes(self.specified, ()))
+        taken = memory.of_specs(model, self._unknown(num_rows))
+        most = memory.MOST_BYTES if fixed else memory.most_bytes(model, num_rows)
         if taken <= most and self.of(num_rows) is not None:
             taken = self.of(num_rows)[2] * num_rows / self.size
-        elif taken <= most and num_rows > memory.MOST_ROWS:
+        elif taken <= most and num_rows > memory.MOST_ROWS and not fixed:
             taken = math.inf  # not known
         return f"{num_rows} of them would take {memory.words(taken)}" if taken > most else None
+
+    def _unknown(self, num_rows):
+        """The length of an axis that is open: of two axes of rows, each has a part of them."""
+        fold = self.specified.fold
+        return num_rows if fold is None else max(fold.batch[0], math.isqrt(num_rows))
 
 
 def _sizes(specified, sizes):
