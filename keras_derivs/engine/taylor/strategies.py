@@ -3,6 +3,7 @@
 Every strategy takes `(target, request)` and returns `(y, results)`, like those of the tape.
 """
 
+import math
 from dataclasses import replace
 
 import keras
@@ -178,9 +179,9 @@ def _complete(y, term):
 
 def _rows_by_columns(c, rows):
     """(D, B, *shape) to (B, rows, D)."""
-    directions = c.shape[0]
-    batch = ops.shape(c)[1]
-    c = ops.transpose(ops.reshape(c, (directions, batch, -1)), (1, 2, 0))
+    directions, batch, *shape = ops.shape(c)
+    entries = math.prod(shape) if all(isinstance(n, int) for n in shape) else -1
+    c = ops.transpose(ops.reshape(c, (directions, batch, entries)), (1, 2, 0))
     return take(c, rows)
 
 
