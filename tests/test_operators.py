@@ -5,6 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import truth
 from models import build, points
 from truth import EXACT, close
 
@@ -29,7 +30,7 @@ OPERATORS = {
 
 
 def full(model, x, matrix):
-    hessian = np.asarray(kd.Hessian(model, strategy="tape")(x))
+    hessian = truth.numpy(kd.Hessian(model, strategy="tape")(x))
     return np.einsum("jk,b...jk->b...", matrix, hessian).reshape(model(x).shape)
 
 
@@ -55,7 +56,7 @@ def test_operators_across_several_inputs(strategy, float64):
     at = [points((4, 1), "float64"), points((4, 2), "float64", seed=1)]
     x0, x1 = x[:, :1], x[:, 1:]
     terms = [(t, t), (t, x0), (t, x1), (x0, x0), (x0, x1), (x1, x1)]
-    tt, t0, t1, oo, o1, ii = map(np.asarray, keras.Model([t, x], kd.partials(u, *terms))(at))
+    tt, t0, t1, oo, o1, ii = map(truth.numpy, keras.Model([t, x], kd.partials(u, *terms))(at))
     close(wave(at), tt - 4 * oo - 4 * ii, EXACT["float64"])
     a = MATRIX + MATRIX.T
     expected = (a[0, 0] * tt + a[1, 1] * oo + a[2, 2] * ii) / 2 + a[0, 1] * t0 + a[0, 2] * t1
@@ -107,7 +108,7 @@ def test_the_estimate_is_unbiased(name, strategy):
     model, x = build("sequential", "float64")
     options, matrix = OPERATORS[name] if name else ({}, np.eye(3))
     layer = kd.Laplacian(model, num_samples=2000, seed=0, strategy=strategy, **options)
-    estimates = np.asarray([layer(x) for _ in range(20)])
+    estimates = np.stack([truth.numpy(layer(x)) for _ in range(20)])
     exact = full(model, x, matrix)
     error_of_mean = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
     assert np.all(np.abs(estimates.mean(axis=0) - exact) < 4.5 * error_of_mean + 1e-12)
@@ -117,8 +118,8 @@ def test_the_estimate_is_unbiased(name, strategy):
 def test_the_spread_of_the_estimate_is_the_documented_one():
     model, x = build("scalar", "float64")
     layer = kd.Laplacian(model, num_samples=10, seed=1)
-    estimates = np.asarray([layer(x) for _ in range(400)])[..., 0]
-    hessian = np.asarray(kd.Hessian(model)(x))
+    estimates = np.stack([truth.numpy(layer(x)) for _ in range(400)])[..., 0]
+    hessian = truth.numpy(kd.Hessian(model)(x))
     off = hessian - np.einsum("bjj->bj", hessian)[:, :, None] * np.eye(3)
     documented = np.sqrt(2 / 10) * np.sqrt(np.sum(off**2, axis=(1, 2)))
     np.testing.assert_allclose(estimates.std(axis=0), documented, rtol=0.2)
@@ -127,7 +128,7 @@ def test_the_spread_of_the_estimate_is_the_documented_one():
 def test_seeds_repeat_the_estimate():
     model, x = build("scalar", "float32")
     one, two, other = (kd.Laplacian(model, num_samples=4, seed=seed) for seed in (5, 5, 6))
-    first = np.asarray(one(x))
+    first = truth.numpy(one(x))
     assert np.array_equal(first, two(x)) and not np.array_equal(first, other(x))
     assert not np.array_equal(first, one(x))  # new directions at every call
     assert "estimate from 4 random" in one.explain()

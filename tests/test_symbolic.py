@@ -125,7 +125,7 @@ def test_derivatives_nest(field):
     step, once = kd.diff(kd.diff(kd.diff(u, x), x), x), kd.diff(u, x, x, x)
     found, expected = predict(tx, [step, once], points((7, 2)))
     close(found, expected, EXACT["float32"])
-    second = truth.jacobian(lambda z: np.asarray(kd.Partials(net, [(1, 1)])(z)[0]), points((7, 2)))
+    second = truth.jacobian(lambda z: truth.numpy(kd.Partials(net, [(1, 1)])(z)[0]), points((7, 2)))
     assert np.max(np.abs(found - second[..., 1])) < 1e-2  # float32 differences are rough
 
 
@@ -150,8 +150,8 @@ def test_products_of_slices(part):
     sv, sw, at = keras.Input(v.shape[1:]), keras.Input(w.shape[1:]), x[:, part]
     outputs = [kd.jvp(y, at, sv), kd.vjp(y, at, sw), kd.hvp(y, at, sv, component=2)]
     along, back, curved = predict([x, sv, sw], outputs, [values, v, w])
-    jacobian = np.asarray(kd.Jacobian(model)(values))[..., part]
-    hessian = np.asarray(kd.Hessian(model, component=2)(values))[:, part, part]
+    jacobian = truth.numpy(kd.Jacobian(model)(values))[..., part]
+    hessian = truth.numpy(kd.Hessian(model, component=2)(values))[:, part, part]
     close(along, np.einsum("bij,bj->bi", jacobian, v), EXACT["float32"])
     close(back, np.einsum("bij,bi->bj", jacobian, w), EXACT["float32"])
     close(curved, np.einsum("bjk,bk->bj", hessian, v), EXACT["float32"])
