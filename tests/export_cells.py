@@ -29,6 +29,7 @@ FORMATS = {"tf_saved_model": "SavedModel", "onnx": "ONNX", "litert": "LiteRT",
            "openvino": "OpenVINO"}  # fmt: skip
 TOLERANCE = 1e-5
 NO_RULE = "needs a Taylor rule for every operation"
+NO_EMPTY = "takes no empty batch"  # as a warning says
 BEGIN, END = "<!-- table -->", "<!-- end -->"
 
 
@@ -59,18 +60,22 @@ class Cell:
             folder = pathlib.Path(folder)
             file = folder / "cell" / run_artifacts.LOADERS[format][1]
             try:
-                kd.export(self.model, file, format, self.samples, tolerance=TOLERANCE)
+                with warnings.catch_warnings(record=True) as told:
+                    warnings.simplefilter("always")
+                    kd.export(self.model, file, format, self.samples, tolerance=TOLERANCE)
             except ValueError as error:
                 assert not file.exists()
                 return " ".join(str(error).split())
-            return self.elsewhere(format, folder)
+            takes_empty = not any(NO_EMPTY in str(warning.message) for warning in told)
+            found = self.elsewhere(format, folder, [] if takes_empty else ["--not-empty"])
+            return NO_EMPTY if found == "right" and not takes_empty else found
 
-    def elsewhere(self, format, folder):
+    def elsewhere(self, format, folder, options):
         """Run the file in another process, on inputs that it has not seen."""
         fresh = np.random.default_rng(2).normal(size=self.samples.shape).astype("float32")
         np.save(folder / "cell" / "samples.npy", fresh)
         np.savez(folder / "cell" / "expected.npz", **self.expected(fresh))
-        command = [sys.executable, run_artifacts.__file__, format, str(folder)]
+        command = [sys.executable, run_artifacts.__file__, format, str(folder), *options]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         ran = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=folder, env=environment
@@ -99,7 +104,7 @@ def line(row):
         if cell.refused:
             notes.append(f"{row}: `{strategy}` has no {', '.join(cell.refused)}.")
         for name, outcome in cell.outcomes().items():
-            cells[name].append(part if outcome == "right" else "-")
+            cells[name].append({"right": part, NO_EMPTY: f"{part}°"}.get(outcome, "-"))
             if outcome != "right":
                 notes.append(f"{row}, {strategy}, {FORMATS[name]}: {outcome}")
     return f"| {row} | " + " | ".join(map(" ".join, cells.values())) + " |", notes

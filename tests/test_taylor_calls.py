@@ -129,6 +129,7 @@ def wrapped(name):
 )
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.filterwarnings("ignore:.*cannot be traced")  # "python if": the audit says so
+@pytest.mark.filterwarnings("ignore:.*computes along the batch axis")  # the conditions do
 def test_right_or_refused(name, strategy, mode, float64):
     if mode == "graph" and name == "python if":
         return  # Python cannot branch on the tensors of a graph

@@ -44,7 +44,7 @@ def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
     these rows; all by default.
     """
     random = np.random.default_rng(0)
-    more = random.choice(ROLES, max(0, num_rows - len(ROLES)))
+    more = random.choice(ROLES[1:], max(0, num_rows - len(ROLES)))
     roles = np.array([*ROLES[:num_rows], *more])
     inputs = [_values(random, spec, num_rows, magnitude, whole) for spec in specs]
     others = [_values(random, spec, num_rows, magnitude, whole) for spec in specs]
@@ -77,7 +77,9 @@ def _mixed(x, other, roles, scales, step):
     shape = (-1, *[1] * (x.ndim - 1))
     stays, moves = ((roles == role).reshape(shape) for role in ("stays", "moves"))
     small = x * (1 + step * np.sign(other))
-    return np.where(stays, x, np.where(moves, small, scales.reshape(shape) * other))
+    scales = scales.reshape(shape)
+    large = np.where(scales > 1, scales * np.abs(other), other)  # a sum over rows is positive, too
+    return np.where(stays, x, np.where(moves, small, large))
 
 
 def _tensor(values, spec):

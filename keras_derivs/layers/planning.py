@@ -60,7 +60,7 @@ def make(layer, inputs, flat, training):
     xs = [specs[position] for position in wrt]
     weights.create(layer.model, inputs, specs)
     batches = _batches(layer.model, specs, flat)
-    output, y = _output(layer, inputs, specs)
+    output, y = _output(layer, _described(layer.model, inputs, specs))
     calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
     folded = None
     if layer.batch_dims == 1:
@@ -109,13 +109,7 @@ def outline(layer, inputs, flat):
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
     coordinates = _coordinates(layer, inputs, flat)
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
-    try:
-        output, y = _output(layer, inputs, specs)
-    except Exception:
-        if layer.model.built:
-            raise
-        weights.create(layer.model, inputs, specs)
-        output, y = _output(layer, inputs, specs)
+    output, y = _output(layer, _first_described(layer.model, inputs, specs))
     if layer.batch_dims == 1:
         return Outline(y, [specs[position] for position in wrt], wrt, output, coordinates)
     folded = folding.folded(layer, _batches(layer.model, specs, flat), wrt, y)
@@ -234,18 +228,34 @@ def _check_input(layer, flat, position, names):
 
 
 def outputs(layer, inputs):
-    """The outputs of a model for inputs of these shapes, as specs in their structure."""
+    """The outputs of a model for inputs of these shapes, as specs in their structure.
+
+    It is not run unless it has to be built first.
+    """
     flat = keras.tree.flatten(inputs)
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
     calls.check_shapes(inputs, layer.model, layer.name)
-    weights.create(layer.model, inputs, specs)
-    return layer.model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+    return _first_described(layer.model, inputs, specs)
 
 
-def _output(layer, inputs, specs):
-    """The position and the spec of the chosen output."""
+def _first_described(model, inputs, specs):
+    """The specs of the outputs of a model that is built first if it cannot tell them before."""
+    try:
+        return _described(model, inputs, specs)
+    except Exception:
+        if model.built:
+            raise
+        weights.create(model, inputs, specs)
+        return _described(model, inputs, specs)
+
+
+def _described(model, inputs, specs):
+    return model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+
+
+def _output(layer, outputs):
+    """The position and the spec of the chosen one of a model's outputs."""
     model = layer.model
-    outputs = model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
     flat, names = keras.tree.flatten(outputs), arguments.output_names(model, outputs)
     if layer.chosen_output is None and len(flat) > 1:
         raise ValueError(

@@ -33,6 +33,8 @@ FLAT = {
 # The gradients of vectors, and second derivatives of values, need values that differ.
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
+# Where a loop keeps what its gradient needs.
+KEPT = {"EmptyTensorList", "TensorListPushBack", "TensorListPopBack"}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # They round, and their gradient takes that for the identity.
 ESTIMATED = {
@@ -125,7 +127,7 @@ def _walk(nodes, starts, ends, library, scope):
     between = reached & needed - starts | comparisons.added(nodes, _sources, reached, needed)
     found = []
     for node in nodes:
-        if node.op == "Placeholder":
+        if node.op == "Placeholder" or node.op in KEPT:
             continue
         on_the_way = node.name in between
         found.append(Step(_type(node), scope + node.name, on_the_way, _is_own(node)))
