@@ -10,6 +10,7 @@ from truth import EXACT, close
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks"))
 
+import tensorflow  # noqa: F401 (what runs them)
 import with_tensorflow
 import worker
 import works

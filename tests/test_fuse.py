@@ -104,7 +104,10 @@ def kinds(model):
 PASSES = {"left_alone": 0, "chained": 2, "inner_tensors": 2}
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+SOME = [pytest.param(g, marks=[pytest.mark.slow] * (g == "operators")) for g in GRAPHS]
+
+
+@pytest.mark.parametrize("graph", SOME)
 def test_every_number_stays(graph, field, tmp_path):
     tx, *_ = field
     model = keras.Model(tx, graph(*field))

@@ -55,6 +55,8 @@ def test_chunks_of_second_derivatives_agree(name, layer, strategy):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["sequential", "image", "nested", "subclassed", "scalar_input"])
 def test_products_match_their_matrices(name, dtype):
+    if (name, dtype) == ("scalar_input", "float64") and not tf:
+        pytest.skip("Keras declares its output to be in float32")
     model, x = build(name, dtype)
     y = model(x)
     v, w = points(x.shape, dtype, 1), points(y.shape, dtype, 2)
@@ -79,7 +81,7 @@ TERMS = [(), (0,), (2,), (1, 1), (0, 2), (2, 0), (0, 1, 2), (1, 1, 1)]
 def test_partials_match_the_full_derivatives(name, strategy, chunk_size):
     model, x = build(name, "float64")
     found = kd.Partials(model, TERMS, strategy=strategy, chunk_size=chunk_size)(x)
-    y = truth.numpy(model(x))
+    y = truth.predict(model)(x)
     shape = (-1, *y.shape[1:], 3)
     first = np.reshape(kd.Jacobian(model)(x), shape)
     second = np.reshape(kd.Hessian(model, strategy="tape")(x), (*shape, 3))
@@ -102,7 +104,7 @@ def test_partials_match_the_full_derivatives(name, strategy, chunk_size):
 )
 def test_engines_agree(name, layer, options):
     model, x = build(name, "float64")
-    if layer is kd.SubJacobian and model(x).shape.rank == 1:
+    if layer is kd.SubJacobian and len(model(x).shape) == 1:
         options = {}
     found = layer(model, strategy="taylor", **options)(x)
     close(found, layer(model, strategy="tape", **options)(x), EXACT["float64"])

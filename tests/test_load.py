@@ -86,7 +86,7 @@ def resident():
         return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-EVERYDAY = [("wrapped", fit_on_ragged_batches), ("pinn", predict)]
+EVERYDAY = [("wrapped", fit_on_ragged_batches)]
 OTHERS = [
     pytest.param(name, work, marks=pytest.mark.slow)
     for name in MODELS

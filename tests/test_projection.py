@@ -25,8 +25,15 @@ def numbers(model):
     return lambda x: np.asarray(model(tf.constant(x, "float32")), "float64")
 
 
-@pytest.mark.parametrize("mode", ["constant", "nearest", "reflect", "wrap"])
-@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+LINEAR = [
+    (i, m) for i in ("bilinear", "nearest") for m in ("constant", "nearest", "reflect", "wrap")
+]
+
+
+@pytest.mark.parametrize(
+    "interpolation, mode",
+    LINEAR[:1] + [pytest.param(*pair, marks=pytest.mark.slow) for pair in LINEAR[1:]],
+)
 def test_a_linear_map_of_images(interpolation, mode):
     options = {"interpolation": interpolation, "fill_mode": mode}
     model = made(lambda x: ops.image.affine_transform(x, TURN, **options), IMAGE.shape)
@@ -48,6 +55,7 @@ def test_the_matrix(start):
     close(found[..., :columns], true[..., :columns], SINGLE[2])
 
 
+@pytest.mark.slow
 def test_perspective():
     image = lambda x: ops.image.perspective_transform(x, POINTS, CORNERS)  # noqa: E731
     model = made(image, IMAGE.shape)

@@ -112,7 +112,7 @@ NO_XLA = ("antialias", "bicubic", "lanczos")
 
 
 EVERYDAY_SECOND = [
-    pytest.param(name, marks=pytest.mark.slow) if name.endswith("of images") else name
+    pytest.param(name, marks=pytest.mark.slow) if name.startswith("GroupNormalization") else name
     for name in SECOND
 ]
 
@@ -144,8 +144,14 @@ def not_right(model, x, mode, expected, tolerance):
     return np.max(np.abs(found - expected)) > 5 * tolerance * scale
 
 
-@pytest.mark.parametrize("name", ["LayerNormalization", "bilinear", "max pooling of stride 1"])
-@pytest.mark.parametrize("mode", MODES)
+WEIGHTED = [
+    pytest.param(name, mode, marks=[pytest.mark.slow] * (name != "bilinear" or mode == "eager"))
+    for name in ("LayerNormalization", "bilinear", "max pooling of stride 1")
+    for mode in MODES
+]
+
+
+@pytest.mark.parametrize("name, mode", WEIGHTED)
 def test_the_weights_slope_of_a_second_derivative(name, mode, float64):
     shape, (make, *twin), _ = SECOND[name]
     model, x = around(make(), shape), apart(shape)
@@ -400,6 +406,7 @@ def test_what_xla_cannot_compile_is_named():
     close(tf.function(layer)(x), layer(x), EXACT["float32"])
 
 
+@pytest.mark.slow
 def test_loops_under_xla():
     """Twice differentiated they are right; a third time XLA fails, also where a loss is trained."""
     model, x = around(layers.LSTM(2, name="lstm"), (2, 1)), apart((2, 1)).astype("float32")

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_derivs.backend.wide import wide
+
 # by dtype: (relative to the largest value, against another exact computation)
 EXACT = {"float32": 2e-5, "float64": 1e-11}
 # against central differences, which are always taken in float64, by order of the derivative
@@ -48,5 +50,10 @@ def hessian(function, x, step=1e-2):
 
 
 def predict(model):
-    """The model as a function of numpy arrays."""
-    return lambda x: keras.ops.convert_to_numpy(model(x, training=False))
+    """The model as a function of numpy arrays, in float64 where it is made so."""
+
+    def run(x):
+        with wide():  # Keras narrows float64 on JAX and PyTorch
+            return keras.ops.convert_to_numpy(model(x, training=False))
+
+    return run

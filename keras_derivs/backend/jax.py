@@ -35,6 +35,7 @@ def vjp(function, xs, num_pulls=1):
     def pull(n, cotangent=None):
         if cotangent is None:
             cotangent = jax.tree.map(jax.numpy.ones_like, outputs[n])
+        cotangent = jax.numpy.asarray(cotangent, outputs[n].dtype)  # Keras may declare a narrower
         transposed = jax.linear_transpose(lambda *moves: push(*moves)[n], *xs)
         found = list(transposed(cotangent))
         if any(isinstance(g, jax.core.Tracer) or g.any() for g in found):

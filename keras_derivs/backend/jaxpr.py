@@ -17,8 +17,11 @@ LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into 
 # Piecewise constant: the derivative of what passes through them is zero.
 FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
 KINKED = {"abs", "relu", "relu6", "leaky_relu"}  # their second derivative is zero
-# Functions of JAX that formulas take the place of: what they are made of does not count.
-REPLACED = {"hypot", "norm", "soft_sign"}
+# Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
+# made of does not count.
+REPLACED = {
+    "hypot", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp", "logaddexp2", "logsumexp",
+}  # fmt: skip
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 

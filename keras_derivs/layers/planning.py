@@ -9,6 +9,7 @@ import keras
 from keras_derivs import audit
 from keras_derivs.audit import doubts
 from keras_derivs.audit.notes import notes
+from keras_derivs.backend.wide import wide
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates, private
@@ -250,7 +251,8 @@ def _first_described(model, inputs, specs):
 
 
 def _described(model, inputs, specs):
-    return model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+    with wide():  # as in the passes
+        return model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
 
 
 def _output(layer, outputs):
