@@ -262,6 +262,7 @@ def test_what_cannot_run_is_told_once():
     assert len(told) == 1 and "not audited" in layer.explain()
 
 
+@pytest.mark.slow
 def test_nothing_large_is_run(monkeypatch):
     large = keras.Sequential(
         [keras.Input((3,)), layers.RepeatVector(10**8), layers.GlobalAveragePooling1D()]

@@ -104,7 +104,7 @@ def kinds(model):
 PASSES = {"left_alone": 0, "chained": 2, "inner_tensors": 2}
 
 
-SOME = [pytest.param(g, marks=[pytest.mark.slow] * (g == "operators")) for g in GRAPHS]
+SOME = [pytest.param(g, marks=[pytest.mark.slow] * (g is operators)) for g in GRAPHS]
 
 
 @pytest.mark.parametrize("graph", SOME)

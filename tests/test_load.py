@@ -86,17 +86,13 @@ def resident():
         return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-EVERYDAY = [("wrapped", fit_on_ragged_batches)]
-OTHERS = [
-    pytest.param(name, work, marks=pytest.mark.slow)
-    for name in MODELS
-    for work in (fit_on_ragged_batches, predict, fit, call)
-    if (name, work) not in EVERYDAY
-]
+WORKS = (fit_on_ragged_batches, predict, fit, call)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
-@pytest.mark.parametrize("name, work", EVERYDAY + OTHERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_thousand_steps_keep_memory_and_traces(name, work):
     model = MODELS[name]()
     model.compile(loss=["mse"] * len(model.outputs), optimizer="adam", jit_compile=False)

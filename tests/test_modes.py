@@ -95,7 +95,7 @@ def test_xla_compiles_once_over_batches_and_updates(name):
 
 
 @pytest.mark.parametrize("jit", [False] if BACKEND == "torch" else [False, True])
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_fit_on_a_derivative(jit, order):
     tx = keras.Input((2,))
     u = keras.Sequential([layers.Dense(8, "tanh"), layers.Dense(1)])(tx)

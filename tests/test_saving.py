@@ -71,7 +71,7 @@ COPIES = {
 }
 
 
-FEW = [("file", "between"), ("file", "wrapped"), ("pickle", "wrapped")]
+FEW = [("file", "between"), ("pickle", "wrapped")]
 OTHERS = [(how, name) for how in COPIES for name in MODELS if (how, name) not in FEW]
 
 
