@@ -394,3 +394,16 @@ def test_numbers_of_numpy(number):
     at = np.random.default_rng(0).uniform(-1, 1, (4, 2)).astype("float32")
     found, expected = (kd.Hessian(model, strategy=s)(at) for s in ("taylor", "tape"))
     truth.close(found, expected, truth.EXACT["float32"])
+
+
+@pytest.mark.parametrize("name", ["sequential", "functional"])
+def test_a_compiled_model_is_propagated(name):
+    x = keras.Input((2,))
+    stack = [keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)]
+    model = keras.Sequential([x, *stack]) if name == "sequential" else keras.Model(
+        x, stack[1](stack[0](x))
+    )  # fmt: skip
+    model.compile(loss="mse")
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), verbose=0)
+    model.known = {model: 1, stack[0]: [2]}  # keys that cannot be sorted
+    assert kd.Laplacian(model).plan.choice.strategy == "taylor"

@@ -3,7 +3,7 @@
 import collections
 import contextlib
 
-from keras_derivs.engine.taylor.symbols import symbols
+from keras_derivs.engine.taylor.symbols import Symbol
 from keras_derivs.graph import private
 
 
@@ -38,7 +38,7 @@ def _names():
 
 def _restore(part, attributes):
     for name, value in list(vars(part).items()):
-        if not symbols([value]):
+        if not _holds(value):
             continue
         if name in attributes and attributes[name] is not value:
             part.__dict__[name] = attributes[name]
@@ -49,8 +49,17 @@ def _restore(part, attributes):
 def _empty(container):
     """Take the symbols out of a list or a dict that was there before."""
     if isinstance(container, dict):
-        for key in [key for key, value in container.items() if symbols([value])]:
+        for key in [key for key, value in container.items() if _holds(value)]:
             del container[key]
     elif isinstance(container, list):
-        container[:] = [value for value in container if not symbols([value])]
+        container[:] = [value for value in container if not _holds(value)]
     return isinstance(container, (dict, list))
+
+
+def _holds(value):
+    """Whether an attribute is a symbol or a container with one; its keys may be anything."""
+    if isinstance(value, dict):
+        return any(map(_holds, value.values()))
+    if isinstance(value, (list, tuple, set)):
+        return any(map(_holds, value))
+    return isinstance(value, Symbol)
