@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_derivs as kd
 from keras_derivs.graph import private
 
 
@@ -103,6 +104,26 @@ def test_the_context_of_a_call():
     private.set_global_attribute("keras_derivs_test", context)
     assert private.get_global_attribute("keras_derivs_test") is context
     private.set_global_attribute("keras_derivs_test", None)
+
+
+class Small(keras.layers.Layer):
+    def call(self, h):
+        self.add_loss(keras.ops.mean(keras.ops.ones_like(h)) * 5.0)
+        return h
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_losses_of_shared_layers_are_kept_in_fit(wrapped):
+    x = keras.Input((2,))
+    net = keras.Sequential([x, keras.layers.Dense(3, "tanh"), Small(), keras.layers.Dense(1)])
+    u = net(x)
+    slope = kd.Gradient(net)(x) if wrapped else kd.gradient(u, x)
+    model = keras.Model(x, {"u": u, "slope": slope})
+    model.compile("sgd", loss={"u": "mse", "slope": None})
+    data = np.ones((4, 2)), {"u": net.predict(np.ones((4, 2)), verbose=0)}
+    for _ in range(2):
+        assert model.evaluate(*data, verbose=0) == pytest.approx(5.0)
+    assert model.fit(*data, verbose=0).history["loss"][0] == pytest.approx(5.0)
 
 
 def test_the_scopes():

@@ -15,6 +15,7 @@ from keras_derivs.audit.examination import (
     examine,
 )
 from keras_derivs.audit.second_differences import check_second_differences, may_lack
+from keras_derivs.graph import private
 from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "planned", "postponed",
@@ -66,7 +67,11 @@ def differs_in_training(target):
 
 
 def _once(target, key, function, *args):
-    return cache.found(target.model, key, lambda: eagerly(function, target, *args))
+    def find():
+        with private.keeping_losses(target.model):  # of the call that this stands in
+            return eagerly(function, target, *args)
+
+    return cache.found(target.model, key, find)
 
 
 def _key(target):

@@ -4,6 +4,7 @@ Keras may move these without notice. `tests/test_private.py` tries each of them,
 version of Keras that lacks one fails there, by name.
 """
 
+import contextlib
 import importlib
 
 import keras
@@ -77,6 +78,38 @@ def uses_of(operation):
 def users_of(operation):
     """The nodes that take what an operation returned."""
     return operation._outbound_nodes
+
+
+@contextlib.contextmanager
+def clearing_own_losses_only(layer):
+    """Keep the losses that layers inside `layer` added elsewhere in the same stateless call.
+
+    JAX's trainer calls every layer of a graph by itself, and each clears the losses of all layers
+    inside of it first: those of layers that stand in the outer graph, too, would be lost.
+    """
+    if not in_stateless_scope() or get_global_attribute("current_call_ctx") is not None:
+        yield
+        return
+    layer._loss_ids.clear()
+    set_global_attribute("current_call_ctx", CallContext(entry_layer=None))
+    try:
+        yield
+    finally:
+        set_global_attribute("current_call_ctx", None)
+
+
+@contextlib.contextmanager
+def keeping_losses(model):
+    """Give the layers of a model the losses again that they had, whatever calls come between."""
+    kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in layers_of(model)]
+    try:
+        yield
+    finally:
+        for layer, losses, ids in kept:
+            layer._losses.clear()
+            layer._losses.extend(losses)
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
 
 
 def may_train_otherwise(layer):

@@ -103,7 +103,7 @@ class DerivativeLayer(keras.layers.Layer):
                 f"own beside '{self.model.name}'. Save and load the model, or copy it with "
                 f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
             )
-        with modes.contained():
+        with modes.contained(), private.clearing_own_losses_only(self):
             return super().__call__(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):

@@ -58,7 +58,8 @@ class BetweenTensors(keras.layers.Layer):
     def __call__(self, inputs, **kwargs):
         if self.derivative is None:
             self._cut_again(list(inputs))
-        return super().__call__(inputs, **kwargs)
+        with private.clearing_own_losses_only(self):
+            return super().__call__(inputs, **kwargs)
 
     def compute_mask(self, inputs, previous_mask):
         return None
