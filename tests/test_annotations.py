@@ -7,6 +7,7 @@ import pytest
 import keras_derivs
 from keras_derivs import plotting
 
+METHODS = "build", "call", "compute_output_shape", "explain", "get_config", "from_config"
 PUBLIC = [
     (owner.__name__, name)
     for owner in (keras_derivs, plotting)
@@ -18,11 +19,18 @@ PUBLIC = [
 @pytest.mark.parametrize(("owner", "name"), PUBLIC)
 def test_every_parameter_and_result_has_a_type(owner, name):
     found = getattr(plotting if owner == plotting.__name__ else keras_derivs, name)
-    function = found.__init__ if inspect.isclass(found) else found
+    if not inspect.isclass(found):
+        return check(found)
+    check(found.__init__)
+    for method in METHODS:
+        check(getattr(found, method))
+
+
+def check(function):
     signature = inspect.signature(function)
     missing = [
         parameter.name
         for parameter in signature.parameters.values()
-        if parameter.name != "self" and parameter.annotation is parameter.empty
+        if parameter.name not in ("self", "cls") and parameter.annotation is parameter.empty
     ]
     assert not missing and signature.return_annotation is not signature.empty, missing

@@ -15,7 +15,7 @@ from keras_derivs.engine.target import Target, per_sample
 from keras_derivs.graph import private, saving
 from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
 from keras_derivs.reloading import lasting
-from keras_derivs.typing import Any, Layer, Which, Wrt
+from keras_derivs.typing import Any, Layer, Tensor, Which, Wrt
 
 
 def register(layer):
@@ -78,20 +78,20 @@ class DerivativeLayer(keras.layers.Layer):
             self._plan_for(inputs, bool(self.training))
 
     @property
-    def supports_jit(self):
+    def supports_jit(self) -> bool:
         """Whether `compile(jit_compile="auto")` may take XLA; training adds an order."""
         plan = self._latest
         obstacle = plan and compilation.obstacle(self.model, plan.steps, plan.request.order + 1)
         return self._supports_jit and not obstacle
 
     @supports_jit.setter
-    def supports_jit(self, flag):
+    def supports_jit(self, flag: bool) -> None:
         self._supports_jit = flag
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.built = True
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
         return None
 
     def __call__(self, *args, **kwargs):
@@ -106,14 +106,16 @@ class DerivativeLayer(keras.layers.Layer):
         with modes.contained(), private.clearing_own_losses_only(self):
             return super().__call__(*args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the results; the model is not run."""
         specs = planning.specs(self.model, input_shape, self.compute_dtype)
         inputs, *_ = self.split(specs)
         outline = planning.outline(self, inputs, keras.tree.flatten(inputs))
         return keras.tree.map_structure(lambda x: tuple(x.shape), self._specs(outline, inputs))
 
-    def compute_output_spec(self, inputs, mask=None, training=None):
+    def compute_output_spec(
+        self, inputs: Tensor, mask: Tensor = None, training: bool | None = None
+    ) -> Tensor:
         inputs, _, labels = self.split(inputs)
         plan = self._plan_for(inputs, bool(self.training))
         self.entry(labels, plan.y)
@@ -129,7 +131,7 @@ class DerivativeLayer(keras.layers.Layer):
         y = keras.KerasTensor((*lead, *plan.y.shape[1:]), dtype=plan.y.dtype)
         return self._finish(y, results, inputs)
 
-    def call(self, inputs, mask=None, training=None):
+    def call(self, inputs: Tensor, mask: Tensor = None, training: bool | None = None) -> Tensor:
         masks = None if mask is None else keras.tree.flatten(self.split(mask)[0])
         inputs, vectors, labels = self.split(inputs)
         mode = modes.of_call(self, training)
@@ -280,7 +282,7 @@ class DerivativeLayer(keras.layers.Layer):
         """What was asked and chosen for the inputs it met last; `None` before."""
         return self._latest
 
-    def explain(self):
+    def explain(self) -> str:
         """Which strategy computes this derivative, why, how many passes it costs, and what it
         lacks or what could not be checked."""
         plan = self._latest
@@ -299,7 +301,7 @@ class DerivativeLayer(keras.layers.Layer):
     def _repr_html_(self):
         return self.explain()._repr_html_() if self._latest else html.escape(repr(self))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             model=saving.serialize(self.model),
@@ -316,7 +318,7 @@ class DerivativeLayer(keras.layers.Layer):
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Layer:
         config = dict(config)
         model = config.get("model")
         if not isinstance(model, (dict, keras.layers.Layer)):

@@ -70,5 +70,5 @@ class Gradient(OneEntry):
         self.coupled = arguments.check_flag(coupled, "coupled")
         self.check()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "coupled": self.coupled}

@@ -5,7 +5,7 @@ from keras_derivs.graph import private
 from keras_derivs.layers import arguments, planning, selection
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.reloading import lasting
-from keras_derivs.typing import Any, Layer, Selection, Which, Wrt
+from keras_derivs.typing import Any, Layer, Selection, Tensor, Which, Wrt
 
 
 @register
@@ -58,23 +58,25 @@ class Jacobian(DerivativeLayer):
         else:
             super().check()
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         specs = planning.specs(self.model, input_shape, self.compute_dtype)
         if not self._several(specs):
             return super().compute_output_shape(input_shape)
         return self.by_output.each(lambda part: part.compute_output_shape(input_shape))
 
-    def compute_output_spec(self, inputs, mask=None, training=None):
+    def compute_output_spec(
+        self, inputs: Tensor, mask: Tensor = None, training: bool | None = None
+    ) -> Tensor:
         if not self._several(inputs):
             return super().compute_output_spec(inputs, mask, training)
         return self.by_output.each(lambda part: part.compute_output_spec(inputs))
 
-    def call(self, inputs, mask=None, training=None):
+    def call(self, inputs: Tensor, mask: Tensor = None, training: bool | None = None) -> Tensor:
         if not self._several(inputs):
             return super().call(inputs, mask, training)
         return self.by_output.each(lambda part: part.call(inputs, mask, training))
 
-    def explain(self):
+    def explain(self) -> str:
         parts = self.by_output.parts
         return "\n".join(part.explain() for part in parts) if parts else super().explain()
 
@@ -192,7 +194,7 @@ class SubJacobian(DerivativeLayer):
         indices, shape = _block(self.selected_inputs, at.shape, "inputs")
         return (indices if at.indices is None else at.indices[indices]), shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "outputs": selection.serialize(self.selected_outputs),
@@ -200,7 +202,7 @@ class SubJacobian(DerivativeLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Layer:
         config = dict(config)
         for name in ("outputs", "inputs"):
             axes = config.get(name)

@@ -125,7 +125,7 @@ class Laplacian(SampledLayer):
         drawn = [draw(self, factor, dtype) for factor in self._factors(num_inputs)]
         return replace(plan.request, directions=ops.concatenate(drawn, axis=0))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "coefficients": self.coefficients,
@@ -134,7 +134,7 @@ class Laplacian(SampledLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Layer:
         return super().from_config(renamed(config))
 
     def _count(self, request, xs):

@@ -8,6 +8,7 @@ from keras_derivs.engine.target import ARGMAX, size
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import DerivativeLayer
 from keras_derivs.reloading import lasting
+from keras_derivs.typing import Any
 
 LABELS = "labels"
 
@@ -61,7 +62,7 @@ class OneEntry(DerivativeLayer):
             results = keras.tree.map_structure(lambda z: _where(known, z), results)
         return super().arrange(plan, target, y, results)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "component": self.component}
 
 

@@ -93,13 +93,13 @@ class Partials(DerivativeLayer):
     def pack(self, results, structure):
         return dict(zip(self.names, results)) if self.names is not None else list(results)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         terms = [list(term) for term in self.chosen_terms]
         terms = dict(zip(self.names, terms)) if self.names is not None else terms
         return {**super().get_config(), "terms": terms}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Layer:
         layer = super().from_config(config)
         layer.unnamed = False  # the graph that it comes from names its results
         return layer

@@ -79,7 +79,7 @@ class GradientPenalty(OneEntry):
     def pack(self, results, structure):
         return results[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"target": self.target, "coupled": self.coupled}
         return {**super().get_config(), **own}
 

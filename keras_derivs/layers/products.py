@@ -10,7 +10,7 @@ from keras_derivs.layers import arguments, folding
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.layers.one_entry import OneEntry
 from keras_derivs.reloading import lasting
-from keras_derivs.typing import Any, Component, Layer, Which, Wrt
+from keras_derivs.typing import Any, Component, Layer, Tensor, Which, Wrt
 
 
 @lasting
@@ -31,7 +31,9 @@ class Product(DerivativeLayer):
         if self.plan is not None and self.vectors is not None:
             self._pairs(self.plan, [])
 
-    def compute_output_spec(self, inputs, mask=None, training=None):
+    def compute_output_spec(
+        self, inputs: Tensor, mask: Tensor = None, training: bool | None = None
+    ) -> Tensor:
         spec = super().compute_output_spec(inputs, mask, training)
         inputs, vectors, _ = self.split(inputs)
         self._pairs(self._plan_for(inputs, bool(self.training)), vectors)
@@ -57,7 +59,7 @@ class Product(DerivativeLayer):
         tensors = [_for_every_row(v, shape, dtype, batch) for v, (shape, dtype) in pairs]
         return replace(plan.request, vectors=self.with_products(plan, target, tensors))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         vectors = arguments.vectors_config(self.vectors)
         return {**super().get_config(), "vectors": vectors, "coupled": self.coupled}
 

@@ -54,7 +54,7 @@ class SampledLayer(DerivativeLayer):
         estimate = f"An estimate from {self.num_samples} random {self.drawn}"
         return [estimate] if self.num_samples else []
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_samples": self.num_samples, "seed": self.seed}
 
 
