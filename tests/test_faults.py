@@ -197,7 +197,7 @@ def test_a_flipped_bit_is_found_or_harmless(tmp_path):
         (tmp_path / "flipped.keras").write_bytes(bytes(flipped))
         try:
             found = keras.models.load_model(tmp_path / "flipped.keras")(x)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:  # of h5py, too
             assert str(error)
             refused += 1
         else:
@@ -257,6 +257,6 @@ def test_a_file_that_is_overwritten_is_whole_or_refused(seconds, tmp_path):
     save_until_killed(tmp_path, "in place", seconds)
     try:
         assert is_whole(tmp_path / "model.keras")
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:  # of h5py, too
         assert str(error)
     assert {file.name for file in tmp_path.iterdir()} == {"model.keras"}
