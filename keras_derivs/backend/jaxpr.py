@@ -54,7 +54,7 @@ def _walk(jaxpr, starts, ends, scope):
         on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
         name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
         found.append(Step(_type(equation), f"{name}/{equation.primitive.name}", on_the_way))
-        for inner in _programs(equation) if found[-1].type not in REPLACED else ():
+        for inner in _plain(programs(equation)) if found[-1].type not in REPLACED else ():
             begins = _begins(equation, inner, reached) if on_the_way else set()
             found += _walk(inner, begins, _variables(inner.outvars), name)
     return found
@@ -93,13 +93,15 @@ def _variables(atoms):
     return {atom for atom in atoms if not isinstance(atom, Literal)}
 
 
-def _programs(equation):
-    """The programs that an equation calls."""
-    leaves = jax.tree.leaves(
-        list(equation.params.values()), is_leaf=lambda p: isinstance(p, (Jaxpr, ClosedJaxpr))
-    )
-    closed = (p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in leaves)
-    return [program for program in closed if isinstance(program, Jaxpr)]
+def programs(equation):
+    """The programs that an equation calls, closed or not."""
+    is_program = lambda p: isinstance(p, (Jaxpr, ClosedJaxpr))  # noqa: E731
+    leaves = jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
+    return [program for program in leaves if is_program(program)]
+
+
+def _plain(programs):
+    return (p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in programs)
 
 
 def _type(equation):

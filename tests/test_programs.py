@@ -1,0 +1,33 @@
+"""Eager derivatives on JAX: programs that look alike share a compilation, and no numbers."""
+
+import keras
+import numpy as np
+import pytest
+from framework import BACKEND
+from truth import EXACT, close
+
+import keras_derivs as kd
+
+pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="it is about JAX")
+X = np.array([[0.3, -0.7], [1.2, 0.4]])
+
+
+class Scaled(keras.layers.Layer):
+    """Sines of scaled numbers, by a function that JAX compiles with the scales inside."""
+
+    def __init__(self, scales):
+        super().__init__(dtype="float64")
+        self.scales = scales
+
+    def call(self, x):
+        import jax
+
+        return jax.jit(lambda x: jax.numpy.sin(x * self.scales).sum(1, keepdims=True))(x)
+
+
+@pytest.mark.parametrize("make", [np.asarray, keras.ops.convert_to_tensor], ids=["numpy", "tensor"])
+def test_numbers_inside_of_compiled_functions(make):
+    for scales in ([1.0, 2.0], [3.0, 0.5], [3.0, 0.5000001]):
+        scales = np.array(scales)
+        found = kd.HessianDiagonal(Scaled(make(scales)))(X)
+        close(found, -(scales**2) * np.sin(X * scales), EXACT["float64"])
