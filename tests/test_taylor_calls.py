@@ -114,6 +114,8 @@ CALLS = {
 if tf:
     CALLS["tf.function"] = lambda self, t: tf.function(tf.sin)(t)
     CALLS["tf.function, captured"] = lambda self, t: tf.function(lambda: ops.sin(t))()
+# JAX has no reverse mode of a loop whose number of steps depends on what it computes
+WITHOUT_GRADIENT = {"while", "while, captured"} if framework.BACKEND == "jax" else set()
 
 
 def wrapped(name):
@@ -140,7 +142,7 @@ def test_right_or_refused(name, strategy, mode, float64):
         run = tf.function(laplacian, autograph=False) if mode == "graph" else laplacian
         found = run(ops.convert_to_tensor(X))
     except ValueError as error:
-        assert strategy == "taylor", error
+        assert strategy == "taylor" or name in WITHOUT_GRADIENT, error
         assert "Taylor" in str(error)
         assert layer.name in str(error) or "computes otherwise" in str(error)
     else:

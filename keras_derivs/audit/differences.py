@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_derivs import backend
 from keras_derivs.audit.rows import numpy
 
 TOLERANCE = 0.05  # of slopes: a difference has an error of its own
@@ -23,11 +24,11 @@ def check_differences(trial, mixed, slopes):
     allowed = np.maximum(TOLERANCE * np.maximum(abs(found), abs(before)), abs(after - before))
     if np.all(abs(found - (before + after) / 2) > allowed + rounding):
         raise ValueError(
-            f"A derivative needs operations that TensorFlow can differentiate. Received: "
+            f"A derivative needs operations that {backend.FRAMEWORK} can differentiate. Received: "
             f"'{trial.target.model.name}', whose output changes by {found} where its gradient "
-            f"says {(before + after) / 2}: a part of it is computed outside of TensorFlow, such "
-            f"as by numpy. Write it in `keras.ops`, or give it a gradient with "
-            f"`tf.custom_gradient`."
+            f"says {(before + after) / 2}: a part of it is computed outside of "
+            f"{backend.FRAMEWORK}, such as by numpy. Write it in `keras.ops`, or give it a "
+            f"gradient with `keras.ops.custom_gradient`."
         )
 
 

@@ -288,9 +288,9 @@ def check_lost(model, steps):
     lost = places(model, steps, backend.LOST)
     if lost:
         raise ValueError(
-            f"A derivative needs operations that TensorFlow can differentiate. Received: {lost} on "
-            f"the way from the inputs to the output: what passes there would be missing. Write it "
-            f"in `keras.ops`, or give it a gradient with `tf.custom_gradient`."
+            f"A derivative needs operations that {backend.FRAMEWORK} can differentiate. Received: "
+            f"{lost} on the way from the inputs to the output: what passes there would be missing. "
+            f"Write it in `keras.ops`, or give it a gradient with `keras.ops.custom_gradient`."
         )
 
 

@@ -59,14 +59,14 @@ def notes(model, steps, order):
 
 
 def without_gradient(error, model, steps, order):
-    """What to say where TensorFlow has no gradient of an operation, or none of its gradient."""
+    """What to say where a framework has no gradient of an operation, or none of its gradient."""
     missing = str(error).split(":")[-1].strip()
     types = {step.type for step in steps if missing.startswith(step.type)}
     where = f", for {places(model, steps, types)}" if types else ""
     return ValueError(
-        f"A derivative of order {order} needs operations that TensorFlow can differentiate as "
-        f"often. Received: {str(error).rstrip('.')}{where}, in '{model.name}'. Write it in other "
-        f"operations, or register a Taylor rule with `taylor_rule`."
+        f"A derivative of order {order} needs operations that {backend.FRAMEWORK} can "
+        f"differentiate as often. Received: {str(error).rstrip('.')}{where}, in '{model.name}'. "
+        f"Write it in other operations, or register a Taylor rule with `taylor_rule`."
     )
 
 

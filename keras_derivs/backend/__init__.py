@@ -33,6 +33,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `for_format(name)`: the context in which a model is traced for a file of that format.
 - `peak_memory(call)`: call it, and return by how many bytes the memory in use rose at its peak;
   `None` where that is not known.
+- `FRAMEWORK`: its name in messages.
 - `NO_GRADIENT`: the errors of an operation that cannot be differentiated; `MISSING`: of one that
   does not exist in the dtype asked for.
 """
@@ -43,10 +44,11 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_ZERO", "ESTIMATED", "FLAT", "KINKED", "LOST", "MISSING", "MODES", "NO_GRADIENT", "STOPPED",
-    "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled", "compiling", "double", "drawn",
-    "evaluate", "for_format", "held", "loops", "not_compiled", "peak_memory", "precise",
-    "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp", "weights_scope",
+    "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
+    "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled",
+    "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops", "not_compiled",
+    "peak_memory", "precise", "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp",
+    "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -14,7 +14,9 @@ from keras_derivs.backend.stateless import new_values, renew, stateless
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.wide import wide
 
+FRAMEWORK = "JAX"
 MODES = ("jit",)
+LOOP = "JAX has no gradient of a loop whose number of steps depends on what it computes"
 _plainly = Switch()
 formulas.install()
 
@@ -35,15 +37,32 @@ def vjp(function, xs, num_pulls=1):
     def pull(n, cotangent=None):
         if cotangent is None:
             cotangent = jax.tree.map(jax.numpy.ones_like, outputs[n])
-        cotangent = jax.numpy.asarray(cotangent, outputs[n].dtype)  # Keras may declare a narrower
+        cotangent = jax.tree.map(_of_dtype, outputs[n], cotangent)
         transposed = jax.linear_transpose(lambda *moves: push(*moves)[n], *xs)
-        found = list(transposed(cotangent))
+        with _named_loops():
+            found = list(transposed(cotangent))
         if any(isinstance(g, jax.core.Tracer) or g.any() for g in found):
             return found
         arrives = jaxpr.depending(lambda *moves: push(*moves)[n], xs)
         return [g if there else None for g, there in zip(found, arrives)]
 
     return outputs, beside, pull
+
+
+@contextlib.contextmanager
+def _named_loops():
+    """What JAX says of a loop that ends by what it computes, as an error of `NO_GRADIENT`."""
+    try:
+        yield
+    except ValueError as error:
+        if "Reverse-mode differentiation does not work for lax.while_loop" not in str(error):
+            raise
+        raise NotImplementedError(f"{LOOP}: while") from error
+
+
+def _of_dtype(y, cotangent):
+    """A cotangent in the dtype of `y`; Keras may declare a narrower one."""
+    return jax.numpy.asarray(cotangent, y.dtype)
 
 
 def evaluate(function, inputs, model):

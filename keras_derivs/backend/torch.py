@@ -20,6 +20,7 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
 from keras_derivs.backend.torch_exact import Guarded, Recorded
 from keras_derivs.backend.wide import wide
 
+FRAMEWORK = "PyTorch"
 MODES = ()
 _plainly = Switch()
 formulas.install()

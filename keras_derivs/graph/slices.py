@@ -110,9 +110,10 @@ def _indices(x, root, parts):
         return None
     every, rows = np.arange(np.prod(shape, dtype="int64")).reshape(shape), root.shape[0] or ROWS
     starts = every.size * np.arange(rows)
+    dtype = "int32" if every.size * rows < 2**31 else "int64"  # which JAX may not have
     values = {
         id(parent): ops.convert_to_tensor(
-            np.add.outer(starts, every if indices is None else indices), dtype="int64"
+            np.add.outer(starts, every if indices is None else indices), dtype=dtype
         )
         for parent, (_, indices, _) in zip(needs(node), parts)
     }

@@ -30,6 +30,7 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
 from keras_derivs.backend.tensorflow.verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
 
+FRAMEWORK = "TensorFlow"
 NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
 
 
