@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from truth import DIFFERENCES, EXACT, close, hessian, predict
+from truth import DIFFERENCES, EXACT, close, hessian, jacobian, predict
 
 import keras_derivs as kd
 
@@ -69,6 +69,32 @@ def test_at_zero(name, strategy, float64):
     true = hessian(predict(model), at).reshape(1, 2, 2)
     close(kd.Hessian(model, strategy=strategy)(at), true, DIFFERENCES[2])
     close(kd.Laplacian(model, strategy=strategy)(at)[:, 0], np.trace(true[0])[None], DIFFERENCES[2])
+
+
+SHIFTED = {
+    "plus": lambda x: (size(x) + 1) ** 2,
+    "minus": lambda x: ops.square(1 - size(x)) + (size(x) - 2) ** 4,
+    "sum": lambda x: ops.square(size(x) + x[:, :1]),
+    "difference": lambda x: ops.square(size(x) - 2 * size(x + 1)),
+    "absolute": lambda x: ops.sum((ops.abs(x) + 1) ** 2, axis=1, keepdims=True),
+    "root": lambda x: (root_of_squares(x) - 1) ** 2,
+    "hypot": lambda x: ops.square(ops.hypot(x[:, :1], x[:, 1:]) + 1),
+    "bias": lambda x: ops.sum(ops.square(ops.abs(x) + np.array([1.0, 2.0])), axis=1, keepdims=True),
+    "range": lambda x: ops.square(
+        ops.max(x, axis=1, keepdims=True) - ops.min(x, axis=1, keepdims=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("strategy", ["taylor", "reverse"])
+@pytest.mark.parametrize("name", SHIFTED)
+def test_powers_of_more_than_a_root(name, strategy, float64):
+    """A quotient by a sum is none by what is added."""
+    x = keras.Input((2,), dtype="float64")
+    model = keras.Model(x, keras.layers.Lambda(SHIFTED[name])(x))
+    at = np.array([[0.3, -0.4], [1.0, 2.0]])
+    true = jacobian(predict(model), at)
+    close(kd.Jacobian(model, strategy=strategy)(at), true, DIFFERENCES[1])
 
 
 @pytest.mark.skipif(not TENSORFLOW, reason="other frameworks have no number at zero")

@@ -81,7 +81,7 @@ def following(name, call):
     """`call(operation, *gradients)`, a gradient, made to hand on quotients."""
     if name in COPYING:
         return functools.partial(_copied, call)
-    return functools.partial(RULES[name], call) if name in RULES else call
+    return functools.partial(RULES.get(name, _without), call)
 
 
 def install():
@@ -96,6 +96,20 @@ def _add_n(inputs, name=None):
 
 def _sum(parts):
     return tf.add_n([part() for part in parts])
+
+
+def _without(call, operation, *gradients):
+    """Sums return the gradient that arrives, whose quotients are not by what they add."""
+    found = call(operation, *gradients)
+    known = {id(g) for g in gradients if _all(g)}
+    if isinstance(found, (list, tuple)):
+        return [_fresh(g) if id(g) in known else g for g in found]
+    return _fresh(found) if id(found) in known else found
+
+
+def _fresh(gradient):
+    copy, where = tf.identity(gradient), unselected.marked(gradient)
+    return copy if where is None else unselected.mark(copy, where)
 
 
 def _copied(call, operation, *gradients):
