@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_derivs as kd
-from keras_derivs.graph import private
+from keras_derivs.graph import losses, private
 
 
 @pytest.fixture(name="model")
@@ -71,7 +71,7 @@ def test_the_penalties_of_a_call_are_forgotten():
     model = keras.Sequential([keras.Input((3,)), dense])
     model(np.ones((2, 3)))
     assert model.losses
-    private.clear_losses(model)
+    losses.clear_losses(model)
     assert not model.losses
 
 

@@ -15,7 +15,7 @@ from keras_derivs.audit.examination import (
     examine,
 )
 from keras_derivs.audit.second_differences import check_second_differences, may_lack
-from keras_derivs.graph import private
+from keras_derivs.graph import losses, private
 from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "planned", "postponed",
@@ -68,7 +68,7 @@ def differs_in_training(target):
 
 def _once(target, key, function, *args):
     def find():
-        with private.keeping_losses(target.model):  # of the call that this stands in
+        with losses.keeping_losses(target.model):  # of the call that this stands in
             return eagerly(function, target, *args)
 
     return cache.found(target.model, key, find)
@@ -81,8 +81,8 @@ def _key(target):
 
 
 def eagerly(function, *args):
-    """Call a function eagerly, also while a graph is being built."""
-    if not backend.tracing():
+    """Call a function eagerly, also while a graph is being built or differentiated."""
+    if not (backend.tracing() or private.in_stateless_scope()):
         return function(*args)
-    with ThreadPoolExecutor(1) as thread:  # a thread of its own builds no graph
+    with ThreadPoolExecutor(1) as thread:  # a thread of its own builds no graph, and has no scope
         return thread.submit(function, *args).result()

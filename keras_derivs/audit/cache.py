@@ -5,9 +5,12 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from keras_derivs.graph import SubGraph, private
 
 _findings = weakref.WeakKeyDictionary()
+_BY_TORCH = keras.backend.backend() == "torch"  # which sets `training` of every layer
 _SIMPLE = (bool, int, float, str, type(None), types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -77,8 +80,16 @@ def _inside(model):
 def _attributes(layer):
     """Functions are referred to, not kept: they may hold the model."""
     options = [("trainable", layer.trainable), *vars(layer).items()]
+    passing = _passing(layer)
     return [
         (name, weakref.ref(value) if callable(value) else value)
         for name, value in options
-        if isinstance(value, _SIMPLE) and name not in ("built", "_called")
+        if isinstance(value, _SIMPLE) and name not in passing
     ]
+
+
+def _passing(layer):
+    """The names of attributes that change while nothing about the model does."""
+    own = {"_latest"} if getattr(type(layer), "is_derivative", False) is True else set()
+    trained = private.OF_TRAINING if isinstance(layer, keras.Model) else set()
+    return {"built", "_called"} | own | trained | ({"training"} if _BY_TORCH else set())

@@ -10,7 +10,7 @@ from keras_derivs.backend.jax_exact import exact
 from keras_derivs.backend.jax_program import NotOne, one_program
 from keras_derivs.backend.jaxpr import FLAT, KINKED, LOST, STOPPED  # noqa: F401
 from keras_derivs.backend.override import exactly
-from keras_derivs.backend.stateless import new_values, renew, stateless
+from keras_derivs.backend.stateless import new_values, renew, stateless, unless_it_fails
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.wide import wide
 
@@ -75,7 +75,8 @@ def evaluate(function, inputs, model):
     if _plainly.on:
         return plain(inputs)
     try:
-        y, values = exact(lambda inputs: (plain(inputs), new_values()), inputs)
+        with unless_it_fails():
+            y, values = exact(lambda inputs: (plain(inputs), new_values()), inputs)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return plain(inputs)
     renew(values)
@@ -111,7 +112,8 @@ def at_once(function, inputs):
     if tracing() or any(isinstance(x, jax.core.Tracer) for x in inputs):
         return function(inputs)
     try:
-        results, values = one_program(lambda inputs: (function(inputs), new_values()), inputs)
+        with unless_it_fails():
+            results, values = one_program(lambda inputs: (function(inputs), new_values()), inputs)
     except NotOne:
         return function(inputs)
     renew(values)

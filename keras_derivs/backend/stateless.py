@@ -8,6 +8,7 @@ import keras
 from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope
 
 SEED = "seed_generator_state"  # the name of the variable of a `SeedGenerator`
+_OF_JAX = keras.backend.backend() == "jax"
 _local = threading.local()
 
 
@@ -39,8 +40,20 @@ class _Scope(keras.StatelessScope):
         self.updates = {}
 
     def add_update(self, update):
-        super().add_update(update)
-        self.updates[id(update[0])] = update
+        variable, value = update
+        self.updates[id(variable)] = update
+        super().add_update((variable, _followed(variable, value)))
+
+
+def _followed(variable, value):
+    """A new value of a weight, whose gradient is one of the weight, as where it is assigned to.
+
+    JAX computes all calls of a model in such a scope, where the gradient is that of the old value.
+    """
+    if not (variable.trainable and keras.backend.is_float_dtype(variable.dtype)) or _OF_JAX:
+        return value
+    before = keras.ops.convert_to_tensor(variable.value)
+    return before + keras.ops.stop_gradient(keras.ops.cast(value, before.dtype) - before)
 
 
 @contextlib.contextmanager
@@ -83,3 +96,26 @@ def of_first_pass():
         yield _local.effects
     finally:
         _local.effects = outer
+
+
+@contextlib.contextmanager
+def unless_it_fails():
+    """A pass that fails has had no effects: those that it left would be values of its trace."""
+    effects = getattr(_local, "effects", None)
+    before = effects and (effects.updates, effects.losses)
+    try:
+        yield
+    except Exception:
+        if effects:
+            effects.updates, effects.losses = before
+        raise
+
+
+@contextlib.contextmanager
+def without_effects():
+    """A pass before the one that counts."""
+    effects, _local.effects = getattr(_local, "effects", None), None
+    try:
+        yield
+    finally:
+        _local.effects = effects

@@ -7,7 +7,7 @@ import torch
 from keras_derivs.backend import formulas, resident
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.override import exactly
-from keras_derivs.backend.stateless import stateless
+from keras_derivs.backend.stateless import stateless, without_effects
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.torch_calls import (  # noqa: F401
     FLAT,
@@ -73,7 +73,7 @@ def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
     recorded = Recorded()
     if not _plainly.on:
-        with torch.random.fork_rng(), torch.no_grad(), scope(model), recorded:
+        with without_effects(), torch.random.fork_rng(), torch.no_grad(), scope(model), recorded:
             y = function(inputs)
     with scope(model), Guarded(recorded, y) if recorded.selects else contextlib.nullcontext():
         return function(inputs)

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_derivs import backend
-from keras_derivs.graph.private import clear_losses, in_stateless_scope
+from keras_derivs.graph.losses import clear_losses
+from keras_derivs.graph.private import in_stateless_scope
 
 UNKNOWN_LENGTH = 4
 _plain = keras.Variable.__init__

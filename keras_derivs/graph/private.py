@@ -4,7 +4,6 @@ Keras may move these without notice. `tests/test_private.py` tries each of them,
 version of Keras that lacks one fails there, by name.
 """
 
-import contextlib
 import importlib
 
 import keras
@@ -22,6 +21,14 @@ from keras.src.models.functional import Functional
 from keras.src.models.sequential import Sequential
 from keras.src.ops import core, image, linalg, math, nn, numpy
 from keras.src.utils.naming import to_snake_case
+
+# The attributes of a model that its training changes, and its `call` does not use
+OF_TRAINING = {
+    "compiled", "jit_compile", "loss", "optimizer", "predict_function", "steps_per_execution",
+    "stop_evaluating", "stop_predicting", "stop_training", "test_function", "train_function",
+    "unrolled_steps_per_execution", "_compute_loss_has_training_arg", "_eval_epoch_iterator",
+    "_initial_epoch", "_jax_state", "_jax_state_synced", "_jit_compile", "_run_eagerly",
+}  # fmt: skip
 
 
 def layers_of(model, include_self=True):
@@ -80,38 +87,6 @@ def users_of(operation):
     return operation._outbound_nodes
 
 
-@contextlib.contextmanager
-def clearing_own_losses_only(layer):
-    """Keep the losses that layers inside `layer` added elsewhere in the same stateless call.
-
-    JAX's trainer calls every layer of a graph by itself, and each clears the losses of all layers
-    inside of it first: those of layers that stand in the outer graph, too, would be lost.
-    """
-    if not in_stateless_scope() or get_global_attribute("current_call_ctx") is not None:
-        yield
-        return
-    layer._loss_ids.clear()
-    set_global_attribute("current_call_ctx", CallContext(entry_layer=None))
-    try:
-        yield
-    finally:
-        set_global_attribute("current_call_ctx", None)
-
-
-@contextlib.contextmanager
-def keeping_losses(model):
-    """Give the layers of a model the losses again that they had, whatever calls come between."""
-    kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in layers_of(model)]
-    try:
-        yield
-    finally:
-        for layer, losses, ids in kept:
-            layer._losses.clear()
-            layer._losses.extend(losses)
-            layer._loss_ids.clear()
-            layer._loss_ids.update(ids)
-
-
 def may_train_otherwise(layer):
     """Whether the `call` of a layer knows of a training mode."""
     return layer._call_has_training_arg
@@ -121,11 +96,6 @@ def own_dtype(layer):
     """The dtype that a layer computes in; `None` if it is a graph, whose layers have their own."""
     graph = isinstance(layer, (Functional, keras.layers.InputLayer)) or functional(layer) != layer
     return None if graph or not layer.autocast else layer.compute_dtype
-
-
-def clear_losses(model):
-    """Forget the penalties of the last call, also of the layers inside."""
-    model._clear_losses()
 
 
 def attention_parts(layer):

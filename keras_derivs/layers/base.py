@@ -12,7 +12,7 @@ from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, preference
 from keras_derivs.engine.target import Target, per_sample
-from keras_derivs.graph import private, saving
+from keras_derivs.graph import circles, losses, private, saving, values
 from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
 from keras_derivs.reloading import lasting
 from keras_derivs.typing import Any, Layer, Tensor, Which, Wrt
@@ -24,7 +24,7 @@ def register(layer):
 
 
 @lasting
-class DerivativeLayer(keras.layers.Layer):
+class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
     """Abstract: a layer that is called like the model it wraps and returns derivatives of it.
 
     A subclass names its `kind` of derivative, the entries of the output and of the inputs that
@@ -58,13 +58,14 @@ class DerivativeLayer(keras.layers.Layer):
         kwargs.setdefault("autocast", arguments.casts(model))
         super().__init__(**kwargs)
         arguments.warn_of_dtypes(model, self.compute_dtype, self.name)
+        self._may_be_inside = circles.may_gain_layers(model)  # `model.slope = Gradient(model)`
         self.model, self.depth = model, depth
         self.wrt = arguments.check_wrt(wrt)
         self.chosen_output = arguments.check_choice(output, "output")
         self.strategy = arguments.check_strategy(strategy)
         self.chunk_size = arguments.check_count(chunk_size, "chunk_size")
         self.return_value = arguments.check_flag(return_value, "return_value")
-        self.training = arguments.check_training(training)
+        self._training = arguments.check_training(training)
         self.audit = arguments.check_flag(audit, "audit")
         self.batch_dims = folding.check_dims(batch_dims)
         self.supports_masking = True  # a mask goes into the model and ends there
@@ -76,6 +77,15 @@ class DerivativeLayer(keras.layers.Layer):
         if self.model.built and getattr(self.model, "inputs", None):
             inputs = private.tree_of_inputs(self.model, self.model.inputs)
             self._plan_for(inputs, bool(self.training))
+
+    @property
+    def training(self) -> bool | None:
+        """The mode that was asked for: `False`, `True`, or `None`, that of each call."""
+        return self._training
+
+    @training.setter
+    def training(self, flag: bool) -> None:
+        """PyTorch sets that of every layer of a model which is trained; a mode asked for stays."""
 
     @property
     def supports_jit(self) -> bool:
@@ -103,7 +113,8 @@ class DerivativeLayer(keras.layers.Layer):
                 f"own beside '{self.model.name}'. Save and load the model, or copy it with "
                 f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
             )
-        with modes.contained(), private.clearing_own_losses_only(self):
+        alone = calls.not_inside_itself(self)
+        with alone, modes.contained(), losses.clearing_own_losses_only(self):
             return super().__call__(*args, **kwargs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -271,7 +282,8 @@ class DerivativeLayer(keras.layers.Layer):
         return plan  # another thread may have set the latest by now
 
     def _made(self, inputs, flat, training):
-        plan = planning.make(self, inputs, flat, training)
+        with values.with_values(self.model):
+            plan = planning.make(self, inputs, flat, training)
         for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits
             limits.check_result(shape, self.name)
         planning.warn(self, plan)

@@ -1,13 +1,16 @@
 """What a derivative layer is called on: check it before a model meets it."""
 
+import contextlib
 import difflib
 import inspect
+import threading
 
 import keras
 
 from keras_derivs import limits
 from keras_derivs.graph import nodes, private
 
+_active = threading.local()
 OF_KERAS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
 
 
@@ -46,6 +49,24 @@ def check_tensors(args, kwargs, layer):
                 f"{type(x).__name__}). Put numbers into an array, such as "
                 f"`numpy.array([[1.0, 2.0]])`."
             )
+
+
+@contextlib.contextmanager
+def not_inside_itself(layer):
+    """Raise where the model that a layer differentiates calls that layer again."""
+    outer = getattr(_active, "layers", ())
+    if any(layer is other for other in outer):
+        raise ValueError(
+            f"'{layer.name}' needs a model that can be computed without it. Received: "
+            f"'{layer.model.name}', whose `call` calls '{layer.name}', the derivative of all that "
+            f"it returns. Put what is differentiated into a model of its own, and differentiate "
+            f"that one."
+        )
+    _active.layers = (*outer, layer)
+    try:
+        yield
+    finally:
+        _active.layers = outer
 
 
 def check_shapes(inputs, model, owner):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from keras_derivs import audit
 from keras_derivs.backend import stateless
-from keras_derivs.graph import SubGraph
+from keras_derivs.graph import SubGraph, losses
 from keras_derivs.graph.private import get_global_attribute
 
 SEPARATE = (
@@ -71,7 +71,7 @@ def applied(layer, mode):
     if not leaves_trace(layer, mode.training, mode.called):
         yield
         return
-    with stateless.of_first_pass() as seen:
+    with losses.without_marks(layer.model), stateless.of_first_pass() as seen:
         yield
     done = [variable for trained in mode.explicit for variable in trained.variables]
     seen.apply(layer, excluded=done)

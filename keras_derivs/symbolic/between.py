@@ -6,7 +6,7 @@ import re
 import keras
 
 from keras_derivs import graph, limits
-from keras_derivs.graph import private
+from keras_derivs.graph import losses, private
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
 from keras_derivs.layers.determinant import LogDeterminant
@@ -31,7 +31,7 @@ LAYERS = {
 
 
 @lasting
-class BetweenTensors(keras.layers.Layer):
+class BetweenTensors(losses.Lossless, keras.layers.Layer):
     """Abstract: called on `[y, *wrt, *sources, …]`, of which `y` and `wrt` only say where to cut.
 
     The sources are what the cut computes with. It is cut anew wherever the layer is put into a
@@ -58,7 +58,7 @@ class BetweenTensors(keras.layers.Layer):
     def __call__(self, inputs, **kwargs):
         if self.derivative is None:
             self._cut_again(list(inputs))
-        with private.clearing_own_losses_only(self):
+        with losses.clearing_own_losses_only(self):
             return super().__call__(inputs, **kwargs)
 
     def compute_mask(self, inputs, previous_mask):
