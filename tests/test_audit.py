@@ -218,6 +218,7 @@ RANDOM = {
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*'StatelessMultinomial'")  # piecewise constant: told
+@pytest.mark.filterwarnings("ignore:(?s).*in inference, too")
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_rows_are_no_coupled_rows(name):
     layer = Function(RANDOM[name])

@@ -462,3 +462,48 @@ def test_the_first_call_of_a_derivative_of_a_derivative_draws_once():
     net(x, training=True)
     for one, other in zip(found, state(net)):
         np.testing.assert_array_equal(one, other)
+
+
+class Jitter(layers.Layer):
+    """Draws new numbers in inference, too; with an integer as its seed the same ones always."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def call(self, x):
+        return x * keras.random.normal(ops.shape(x), seed=self.seed)
+
+
+@pytest.mark.filterwarnings("ignore:.*in inference, too")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("training", [False, None])
+def test_noise_of_inference(mode, fixed, training):
+    x = keras.Input((3,))
+    total = layers.Lambda(lambda z: ops.sum(z, axis=-1, keepdims=True))
+    net = keras.Model(x, total(Jitter(5 if fixed else keras.random.SeedGenerator(3))(x)))
+    layer, values = (
+        kd.Gradient(net, training=training, return_value=True),
+        points((4, 3), "float32"),
+    )
+    call = MODES[mode](lambda x: layer(x))
+    drawn = [call(tf.constant(values)) for _ in range(3)]
+    for y, slope in drawn:
+        close(ops.sum(slope * values, axis=1, keepdims=True), y, EXACT["float32"])
+    new = not np.array_equal(drawn[1][1], drawn[2][1])
+    assert new == (training is None and not fixed)
+    before = state(net)
+    net(values)
+    moved = any(np.any(a != b) for a, b in zip(before, state(net)))
+    assert moved != fixed
+
+
+def test_noise_that_a_derivative_holds_is_told_of():
+    x = keras.Input((1,))
+    net = keras.Model(x, Jitter(keras.random.SeedGenerator(3))(x))
+    values = points((4, 1), "float32")
+    with pytest.warns(UserWarning, match="inference, too.*training=None"):
+        kd.Gradient(net)(values)
+    kd.Gradient(net, training=None)(values)
+    kd.Gradient(keras.Model(x, Jitter(5)(x)))(values)

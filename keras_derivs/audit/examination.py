@@ -36,6 +36,7 @@ class Findings:
     steps: list  # see `backend.traced`
     notes: tuple = ()
     random: bool = False
+    seeded: bool = False  # by generators of Keras, which an inference leaves where they are
     effects: bool = False  # each call moves a state, or counts a penalty
     inside: list | None = ()  # what counts from the second order on, too; `None`: not known
     large: bool = False  # too large to be run on any number of rows
@@ -50,6 +51,7 @@ class Trial:
     y: object
     pull: object  # from a cotangent to the gradient for each x
     random: bool
+    seeded: bool
     effects: bool  # it moved a state, also of seeds, or counted a penalty
     updates: tuple = ()  # of variables, with their values, but not of seeds
 
@@ -163,7 +165,8 @@ def _run(target, made):
         y, pull = passes.value(target)
     updates = tuple(u for u in seen.updates or () if u[0].name != stateless.SEED)
     effects = bool(seen.updates or seen.losses)
-    return Trial(target, made, y, pull, seen.random or backend.drawn(), effects, updates)
+    random = seen.random or backend.drawn()
+    return Trial(target, made, y, pull, random, seen.random, effects, updates)
 
 
 def _not_run(specified, graphs, obstacle):
@@ -196,7 +199,8 @@ def _judge(trial, graphs, order, coupled):
             f"known, and only its first derivative was compared with differences"
         )
     _check_state(trial, unchecked)
-    return Findings(steps, tuple(unchecked), trial.random, trial.effects, inside)
+    drawn = trial.random, trial.seeded, trial.effects
+    return Findings(steps, tuple(unchecked), *drawn, inside)
 
 
 def _check_shape(trial, num_rows):
@@ -241,7 +245,10 @@ def _check_rows(trial, mixed, unchecked):
         )
         return
     raise rows.coupled(
-        model, lambda inputs: passes.run(trial.target.given(inputs)), trial.probe, trial.target.fold
+        model,
+        lambda inputs: passes.run_plainly(trial.target.given(inputs)),
+        trial.probe,
+        trial.target.fold,
     )
 
 
@@ -280,7 +287,7 @@ def _check_slopes(trial, slopes):
         if not len(stays) or len(slope) != len(trial.probe.roles) or not np.all(np.isfinite(slope)):
             continue
         if np.max(np.abs(slope[stays])) > rows.tolerance(slope) * np.max(np.abs(slope)):
-            run = lambda inputs: passes.run(trial.target.given(inputs))  # noqa: E731
+            run = lambda inputs: passes.run_plainly(trial.target.given(inputs))  # noqa: E731
             raise rows.coupled(trial.target.model, run, trial.probe.reversed, trial.target.fold)
 
 

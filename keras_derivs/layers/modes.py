@@ -18,6 +18,12 @@ OF_INFERENCE = (
     "inference, because `training=False`. Give `training=None` for the mode of each call"
 )
 
+HELD = (
+    "this model draws random numbers in inference, too. With `training=False` a derivative leaves "
+    "their generator where it is, and so has the same numbers at each call. Give `training=None` "
+    "for new ones, as the model itself draws them"
+)
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -84,6 +90,10 @@ def warn(layer, plan, mode):
         layer.told.add(OF_INFERENCE)
         if audit.differs_in_training(replace(plan.target, training=False)):
             _warn(layer, OF_INFERENCE)
+    held = layer.training is False and not isinstance(layer.model, SubGraph)
+    if held and plan.findings.seeded and HELD not in layer.told:
+        layer.told.add(HELD)
+        _warn(layer, HELD)
     asked = mode.training or layer.audit  # without an audit, it is not known what is random
     apart = asked and not value and isinstance(layer.model, SubGraph)
     if apart and plan.findings.random and SEPARATE not in layer.told:
