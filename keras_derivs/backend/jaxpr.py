@@ -10,6 +10,7 @@ import jax
 import keras
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from keras_derivs.backend import jax_across
 from keras_derivs.backend.step import Step
 
 STOPPED = {"stop_gradient"}
@@ -35,7 +36,8 @@ def operations(run, inputs, wrt):
     starts = {jaxpr.invars[position] for position in wrt}
     results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
     num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
-    return _walk(jaxpr, starts, _variables(jaxpr.outvars), ""), [], num_bytes
+    rows = jax_across.rows_of(inputs)
+    return _walk(jaxpr, starts, _variables(jaxpr.outvars), "", rows), [], num_bytes
 
 
 def depending(function, arguments):
@@ -45,7 +47,7 @@ def depending(function, arguments):
     return [x in needed for x in jaxpr.invars]
 
 
-def _walk(jaxpr, starts, ends, scope):
+def _walk(jaxpr, starts, ends, scope, num_rows):
     reached = _forward(jaxpr, starts)
     needed = _backward(jaxpr, ends)
     found = []
@@ -53,10 +55,15 @@ def _walk(jaxpr, starts, ends, scope):
         sources, results = _variables(equation.invars), set(equation.outvars)
         on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
         name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
-        found.append(Step(_type(equation), f"{name}/{equation.primitive.name}", on_the_way))
-        for inner in _plain(programs(equation)) if found[-1].type not in REPLACED else ():
+        place = f"{name}/{equation.primitive.name}"
+        across = jax_across.is_across(equation, reached, num_rows)
+        inside = []
+        for inner in _plain(programs(equation)):
             begins = _begins(equation, inner, reached) if on_the_way else set()
-            found += _walk(inner, begins, _variables(inner.outvars), name)
+            inside += _walk(inner, begins, _variables(inner.outvars), name, num_rows)
+        if _type(equation) in REPLACED:
+            across, inside = any(step.across for step in inside), []
+        found += [Step(_type(equation), place, on_the_way, across=across), *inside]
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from keras_derivs.backend.step import Step
+from keras_derivs.backend.torch_across import is_across, rows_of
 from keras_derivs.graph.private import current_path
 
 STOPPED = {"detach"}
@@ -33,21 +34,23 @@ KINKED = {
 class _Recorder(TorchFunctionMode):
     """Keeps the calls of PyTorch's functions, with their tensors, which identities tell apart."""
 
-    def __init__(self):
+    def __init__(self, num_rows):
         super().__init__()
-        self.calls = []
+        self.calls, self.num_rows = [], num_rows
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         sources, results = _tensors((args, kwargs)), _tensors(result)
         if sources:
-            self.calls.append((function, current_path(), sources, results))
+            name = _name(function)
+            across = is_across(name, args, kwargs or {}, sources, results, self.num_rows)
+            self.calls.append((name, current_path(), sources, results, across))
         return result
 
 
 def calls(run, inputs, wrt):
     """What `traced` of `keras_derivs.backend` returns."""
-    recorder = _Recorder()
+    recorder = _Recorder(rows_of(inputs))
     inputs = [x.detach() for x in inputs]
     with torch.no_grad(), recorder:
         y = run(inputs)
@@ -57,17 +60,17 @@ def calls(run, inputs, wrt):
 
 def _walk(calls, starts, ends):
     reached, needed, depend = set(starts), set(ends), []
-    for _, _, sources, results in calls:
+    for _, _, sources, results, _ in calls:
         depend.append(any(id(x) in reached for x in sources))
         if depend[-1]:
             reached |= {id(y) for y in results if y.dtype != torch.bool}
     found = []
-    for (function, path, sources, results), depends in zip(calls[::-1], depend[::-1]):
-        type = _type(function, sources, results)
+    for (name, path, sources, results, across), depends in zip(calls[::-1], depend[::-1]):
+        type = _type(name, sources, results)
         wanted = any(id(y) in needed for y in results) or (not results and type in LOST)
         if wanted and type not in STOPPED:
             needed |= {id(x) for x in sources}
-        found.append(Step(type, f"{path}/{type}", depends and wanted))
+        found.append(Step(type, f"{path}/{type}", depends and wanted, across=depends and across))
     return found[::-1]
 
 
@@ -75,12 +78,17 @@ def _tensors(nested):
     return [x for x in torch.utils._pytree.tree_leaves(nested) if isinstance(x, torch.Tensor)]
 
 
-def _type(function, sources, results):
+def _name(function):
+    """Its name, without the mark of one that changes its argument."""
     name = function.__name__
+    return name if name.endswith("__") else name.removesuffix("_")
+
+
+def _type(name, sources, results):
     whole = results and not (results[0].is_floating_point() or results[0].dtype == torch.bool)
     if name in ("to", "type", "int", "long") and sources[0].is_floating_point() and whole:
         return "cast_to_integer"
-    return name.removesuffix("_")
+    return name
 
 
 class Exact(TorchFunctionMode):

@@ -1,0 +1,69 @@
+"""What computes along the batch axis is told of; a layer that couples rows is named."""
+
+import warnings
+
+import keras
+import pytest
+from keras import layers, ops
+
+import keras_derivs as kd
+
+
+class Own(layers.Layer):
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def around(function):
+    x = keras.Input((3,))
+    h = Own(function, name="own")(layers.Dense(3)(x))
+    return keras.Model(x, layers.Dense(1, "tanh")(h))
+
+
+# each without a part in the result, so that no two rows show it
+ALONG = {
+    "mean": lambda x: ops.mean(x, axis=0),
+    "maximum of all": ops.max,
+    "reversed": lambda x: ops.flip(x, axis=0),
+    "shifted": lambda x: ops.roll(x, 1, axis=0),
+    "the first row": lambda x: x[:1],
+    "taken": lambda x: ops.take(x, [0], axis=0),
+    "running sum": lambda x: ops.cumsum(x, axis=0),
+    "norm": lambda x: ops.norm(x, axis=0),
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_what_runs_along_the_batch_is_told_of(name):
+    with pytest.warns(UserWarning, match="Rows of the batch: .* in 'own' .*along the batch axis"):
+        kd.Gradient(around(lambda x: x + 0 * ALONG[name](x)))
+
+
+def test_what_runs_along_other_axes_is_not():
+    def function(x):
+        whole = ops.sum(x, axis=-1, keepdims=True) * ops.max(x, axis=1, keepdims=True)
+        parts = x[:, :1] + ops.flip(x, axis=1) + ops.cumsum(x, axis=1) + ops.softmax(x)
+        return whole + parts + ops.roll(ops.stack([x, x], axis=1)[:, 0], 1, axis=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", UserWarning)
+        kd.Gradient(around(function))
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_the_layer_that_couples_rows_is_named(symbolic):
+    model = around(lambda x: x - ops.mean(x, axis=0))
+    with pytest.raises(ValueError, match=r"layer 'own' \(of type Own\)"):
+        if symbolic:
+            kd.gradient(model.outputs[0], model.inputs[0])
+        else:
+            kd.Gradient(model)
+    x = keras.Input((3,))
+    y = layers.Dense(1)(x - ops.mean(x, axis=0))
+    with pytest.raises(ValueError, match=r"operation '\w+' \(of type (Mean|Subtract)\)"):
+        kd.gradient(y, x)
