@@ -91,8 +91,39 @@ def vectors(tx, t, x, u):
     ]
 
 
+def with_constants(tx, t, x, u):
+    """A constant that is added has no part in a derivative."""
+    u_x = kd.diff(u, x)
+    moved = 3 - 2 * (u_x + 1.0) + np.array([[0.5]])
+    return [u, u_x, kd.diff(moved, x), kd.gradient(1 - kd.gradient(u, tx)[:, :1], tx)]
+
+
+def kept_constants(tx, t, x, u):
+    """The value beside a derivative has it; of the two derivatives only one is merged."""
+    moved = kd.diff(u, x) + 1.0
+    return [
+        u,
+        *kd.gradient(moved, x, return_value=True),
+        kd.diff(u, t),
+        *kd.partials(moved, (), (t,)),
+    ]
+
+
+def along_directions(tx, t, x, u):
+    options = {"directions": [[1.0, 2.0], [0.5, -1.0]], "coefficients": [1.5, -1.0]}
+    return [
+        u,
+        kd.laplacian(u, tx, **options),
+        kd.laplacian(kd.diff(u, t), tx, **options),
+        kd.laplacian(u, tx, directions=[[1.0, 0.0], [0.0, 1.0]]),
+        kd.laplacian(u, tx, coefficients=[[1.0, 0.3], [0.7, -2.0]]),
+        kd.hessian(u, tx),
+    ]
+
+
 GRAPHS = [
-    nested, slices_of_a_gradient, operators, every_kind, left_alone, chained, inner_tensors, vectors
+    nested, slices_of_a_gradient, operators, every_kind, left_alone, chained, inner_tensors,
+    vectors, with_constants, kept_constants, along_directions,
 ]  # fmt: skip
 
 
@@ -101,7 +132,7 @@ def kinds(model):
 
 
 # how many shared passes each becomes; where it is one, no derivative stays outside of it
-PASSES = {"left_alone": 0, "chained": 2, "inner_tensors": 2}
+PASSES = {"left_alone": 0, "chained": 2, "inner_tensors": 2, "kept_constants": 2}
 
 
 SOME = [pytest.param(g, marks=[pytest.mark.slow] * (g is operators)) for g in GRAPHS]

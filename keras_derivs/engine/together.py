@@ -16,12 +16,15 @@ def terms(request, xs):
     """The partial derivatives that a request is made of; `None` where they cannot be listed."""
     if request.kind == "partials":
         return list(request.terms)
-    if request.kind not in _POWERS or request.directions is not None:
+    if request.kind not in _POWERS:
         return None
     blocks = entries(request, xs)
     if blocks is None:
         return None
     flat = [entry for block in blocks for entry in block]
+    if request.directions is not None:
+        factors = _factors(request, flat)
+        return list(factors) or None  # random directions are not known before a call
     if request.kind == "hessian":
         return list(itertools.combinations_with_replacement(sorted(set(flat)), 2))
     return [(entry,) * _POWERS[request.kind] for entry in flat]
@@ -50,6 +53,9 @@ def assemble(request, xs, find):
     blocks = entries(request, xs)
     if request.kind == "hessian":
         return [[_block(request, find, one, two) for two in blocks] for one in blocks]
+    if request.directions is not None:
+        factors = _factors(request, list(itertools.chain(*blocks)))
+        return [weighted_sum(list(map(find, factors)), factors.values())]
     power = _POWERS[request.kind]
     found = [[find((entry,) * power) for entry in block] for block in blocks]
     if request.kind == "laplacian":
@@ -58,6 +64,18 @@ def assemble(request, xs, find):
         ops.stack([_select(request, derivative) for derivative in block], axis=-1)
         for block in found
     ]
+
+
+def _factors(request, flat):
+    """{second derivative: factor}: the sum of w (v·d/dx)^2 over the directions v."""
+    v = np.asarray(request.directions, "float64")
+    matrix = (v.T if request.weights is None else v.T * request.weights) @ v
+    least = 1e-14 * np.max(np.abs(matrix), initial=0)
+    return {
+        sort_term((flat[i], flat[j])): matrix[i, j] * (1 if i == j else 2)
+        for i, j in itertools.combinations_with_replacement(range(len(flat)), 2)
+        if abs(matrix[i, j]) > least
+    }
 
 
 def weighted_sum(derivatives, weights=None):

@@ -40,13 +40,15 @@ class Combination:
     """One sample of a tensor: `sum_n matrix[n] * d^term base[row]` for `basis[n] = (row, term)`.
 
     A term is a sorted tuple of entries (id of a root, flat index); the matrix has the shape
-    (basis, *shape of the tensor). `roots` are the tensors that terms may mention.
+    (basis, *shape of the tensor). `roots` are the tensors that terms may mention. Where it is
+    `shifted`, a constant is added, which derivatives do not see.
     """
 
     base: keras.KerasTensor
     roots: list
     basis: tuple
     matrix: np.ndarray
+    shifted: bool = False
 
     @property
     def terms(self):
@@ -170,6 +172,8 @@ def _results(layer, terms, own, inner):
     def differentiated(term):
         return inner.derivative(tuple((id(own[k]), index) for k, index in term))
 
+    if inner.shifted and (layer.return_value or () in terms):
+        return None
     parts = [differentiated(term) for term in ([()] if layer.return_value else []) + list(terms)]
     basis = tuple(dict.fromkeys(element for part in parts for element in part.basis))
     if len(basis) * math.prod(inner.matrix.shape[1:]) * len(parts) > 4 * MAX_NUMBERS:
@@ -188,25 +192,34 @@ def _results(layer, terms, own, inner):
 
 
 def _of_operation(node, place, parts):
-    """What a linear operation makes of combinations of derivatives of one tensor, or `None`."""
+    """What an operation makes of combinations of derivatives of one tensor, or `None`.
+
+    It must be linear, but for a constant.
+    """
     if any(part is None or part.base is not parts[0].base for part in parts):
         return None
     basis = tuple(dict.fromkeys(element for part in parts for element in part.basis))
     matrices = [part.over(basis) for part in parts]
     mix = np.random.default_rng(0).normal(size=(5, len(basis)))
     try:
-        found = _apply(node, place, matrices)
-        mixed = _apply(node, place, [np.tensordot(mix, matrix, 1) for matrix in matrices])
+        constant = _apply(node, place, [0 * matrix[:1] for matrix in matrices])
+        found = _apply(node, place, matrices) - constant
+        mixed = (
+            _apply(node, place, [np.tensordot(mix, matrix, 1) for matrix in matrices]) - constant
+        )
     except Exception:  # an operation that cannot run on a trial is left as it is
         return None
-    expected = np.tensordot(mix, found, 1) if len(found) == len(basis) else None
+    whole = len(found) == len(basis) and len(constant) == 1
+    expected = np.tensordot(mix, found, 1) if whole else None
     if expected is None or expected.shape != mixed.shape:
         return None
     scale = np.max(np.abs(expected), initial=1e-30)
     if not np.allclose(mixed, expected, rtol=0, atol=1e-5 * scale) or found.size > MAX_NUMBERS:
         return None
     roots = unique(root for part in parts for root in part.roots)
-    return Combination(parts[0].base, roots, basis, found.astype("float64")).without_zeros()
+    shifted = bool(np.any(constant)) or any(part.shifted for part in parts)
+    found = Combination(parts[0].base, roots, basis, found.astype("float64"), shifted)
+    return found.without_zeros()
 
 
 def _apply(node, place, matrices):
