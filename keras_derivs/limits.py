@@ -13,6 +13,7 @@ MAX_SAMPLES = 2**20  # random directions: their mean is then good to one part in
 MAX_ENTRIES = 2**31 - 1  # of one result, per sample: 8 GiB in float32
 MAX_TERMS = 2**16  # partial derivatives that one request passes, its lower ones counted
 MAX_LOWER = 256  # of one term: order 8 in as many features; a file must not ask for 2^30
+MAX_DEPTH = 64  # of lists and dicts inside each other in a config
 MAX_NESTED = 16  # derivatives of derivatives: each multiplies the cost by two or more
 
 _repr = reprlib.Repr()
@@ -56,6 +57,22 @@ def size_of(nested):
         else:
             waiting.extend(item)
     return count
+
+
+def check_depth(config, name):
+    """Raise for a config that is nested deeper than what goes through it can follow."""
+    paths = [iter([value for key, value in config.items() if key != "model"])]
+    while paths:
+        item = next(paths[-1], paths)
+        if item is paths:
+            paths.pop()
+        elif isinstance(item, (dict, list, tuple)) and len(item) <= MAX_NUMBERS:
+            if len(paths) > MAX_DEPTH:
+                raise ValueError(
+                    f"`{name}.from_config` needs lists and dicts of at most {MAX_DEPTH} levels. "
+                    f"Received: more than that. Give what `get_config` returned."
+                )
+            paths.append(iter(item.values() if isinstance(item, dict) else item))
 
 
 def check_result(shape, name):

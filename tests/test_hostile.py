@@ -10,6 +10,7 @@ from keras import ops
 from models import build
 
 import keras_derivs as kd
+from keras_derivs.symbolic.between import Between
 
 # Of the processor, mostly Keras's own, which imports PyTorch anew for each number of a config.
 SECONDS, MEGABYTES = 60 if keras.backend.backend() == "torch" else 5, 17
@@ -34,7 +35,12 @@ LAYERS = {
     "SubJacobian": lambda: kd.SubJacobian(net()),
     "Partials": lambda: kd.Partials(net(), [()]),
     "JVP": lambda: kd.JVP(net()),
+    "GradientPenalty": lambda: kd.GradientPenalty(build("scalar", "float32")[0]),
 }
+
+
+def deep(times):
+    return [deep(times - 1)] if times else 0
 
 
 def nested(times):
@@ -66,6 +72,14 @@ ROWS = {
     "feature": ("Partials", "terms", [[10**5000]], "from 0 to 2"),
     "vectors": ("JVP", "vectors", Many(), "16,777,216 numbers"),
     "wrt": ("JVP", "wrt", Many(), "at most.*inputs.*100000000"),
+    "long word": ("SubJacobian", "training", "x" * 10**6, "True or False, or None"),
+    "long mode": ("SubJacobian", "training", [0] * 10**5, "True or False, or None"),
+    "figures for a mode": ("SubJacobian", "training", 10**5000, "True or False, or None"),
+    "figures for a word": ("SubJacobian", "strategy", 10**5000, "'auto'"),
+    "figures for a number": ("Laplacian", "coefficients", [10**5000], "numbers, as a list"),
+    "figures along": ("Laplacian", "directions", [[10**5000, 0, 0]], "numbers, as a list"),
+    "figures in a vector": ("JVP", "vectors", [10**5000, 0, 0], "finite numbers"),
+    "figures to reach": ("GradientPenalty", "target", 10**5000, "finite number"),
 }
 
 
@@ -81,6 +95,16 @@ def test_what_asks_for_too_much_is_refused_at_once(name):
     tracemalloc.stop()
     assert len(str(caught.value)) < 1000
     assert seconds < SECONDS and peak < MEGABYTES * 2**20
+
+
+@pytest.mark.parametrize("argument", ["outputs", "strategy", "chunk_size"])
+def test_what_is_nested_without_end_is_refused(argument):
+    config = {**LAYERS["SubJacobian"]().get_config(), argument: deep(400)}
+    with pytest.raises(ValueError, match="SubJacobian.from_config.*at most 64 levels"):
+        kd.SubJacobian.from_config(config)
+    between = {"derivative": "Gradient", "options": {"component": deep(400)}, "num_wrt": 1}
+    with pytest.raises(ValueError, match="from_config.*at most 64 levels"):
+        Between.from_config(between)
 
 
 def test_derivatives_of_derivatives_without_end_are_refused():
@@ -122,6 +146,7 @@ FUSED = {
     "a sum of many": (lambda c: c["results"][0].update(sums=Many()), "results="),
     "weight": (lambda c: first_sum(c).append([0, 0, "1"]), "results="),
     "infinite weight": (lambda c: first_sum(c).append([0, 0, np.inf]), "results="),
+    "a weight of many figures": (lambda c: first_sum(c).append([0, 0, 10**400]), "results="),
     "no such term": (lambda c: first_sum(c).append([99, 0, 1.0]), "results="),
     "no such row": (lambda c: first_sum(c).append([0, 10**9, 1.0]), "entries of y"),
     "terms": (lambda c: c.update(terms=MILLION), "terms=.*1000000"),

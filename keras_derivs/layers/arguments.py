@@ -3,6 +3,7 @@
 import difflib
 import math
 import numbers
+import sys
 import warnings
 
 import keras
@@ -30,7 +31,8 @@ def check_model(model, layer):
 
 def check_strategy(strategy):
     if not isinstance(strategy, str) or strategy not in choose.NAMES:
-        close = difflib.get_close_matches(str(strategy).lower()[:20], choose.NAMES, 1)
+        word = strategy.lower()[:20] if isinstance(strategy, str) else ""
+        close = difflib.get_close_matches(word, choose.NAMES, 1)
         hint = f"Did you mean {close[0]!r}?" if close else "Use 'auto' to let the package choose."
         raise ValueError(
             f"`strategy=` needs one of {choose.NAMES}. Received: {limits.shown(strategy)}. {hint}"
@@ -63,6 +65,17 @@ def check_seed(seed):
     return None if seed is None else int(seed)
 
 
+def generator(seed):
+    """A generator of random numbers, which not every framework has for every seed."""
+    try:
+        return keras.random.SeedGenerator(seed)
+    except (OverflowError, RuntimeError):
+        raise ValueError(
+            f"`seed=` needs an integer below 2^31 on this backend. Received: {seed}. Give a "
+            f"smaller one."
+        ) from None
+
+
 def check_flag(flag, name):
     if not isinstance(flag, (bool, np.bool_)):
         raise TypeError(
@@ -76,7 +89,7 @@ def check_training(training):
     if training is not None and not isinstance(training, (bool, np.bool_)):
         raise TypeError(
             f"`training=` needs True or False, or None for the mode of each call. Received: "
-            f"{training!r} (of type {type(training).__name__}). Give one of the three."
+            f"{limits.shown(training)} (of type {type(training).__name__}). Give one of the three."
         )
     return None if training is None else bool(training)
 
@@ -103,7 +116,7 @@ def check_option(option, name, options):
 
 def check_real_number(number, name, least):
     real = isinstance(number, numbers.Real) and not isinstance(number, bool)
-    if not real or not least <= number < math.inf:
+    if not real or not least <= number <= sys.float_info.max:
         raise (ValueError if real else TypeError)(
             f"`{name}=` needs a finite number of at least {least}. Received: "
             f"{limits.shown(number)} (of type {type(number).__name__}). Leave it out for {least}."
@@ -296,11 +309,11 @@ def check_vectors(vectors):
     limits.check(limits.size_of(vectors), limits.MAX_NUMBERS, "vectors=", "numbers")
     try:
         return _as_array(vectors)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     try:
         return [_as_array(v) for v in vectors]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"`vectors=` needs finite numbers, as an array or a list of arrays. Received: "
             f"{limits.shown(vectors)}. Call the layer on [x, v] for other vectors."

@@ -338,6 +338,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
                 f"`{cls.__name__}.from_config` needs the config of a model. Received: "
                 f"{model!r}. Give what `get_config` returned."
             )
+        limits.check_depth(config, cls.__name__)
         tied = config.pop("tied", False)
         if isinstance(model, dict):
             config["model"] = keras.saving.deserialize_keras_object(model)

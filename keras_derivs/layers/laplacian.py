@@ -214,5 +214,5 @@ def as_lists(values):
     """Numbers as a config takes them; what is none is left for the layer to refuse."""
     try:
         return None if values is None else np.asarray(values).tolist()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return values

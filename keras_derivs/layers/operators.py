@@ -79,7 +79,7 @@ def _numbers(values, name, ndims):
     limits.check(limits.size_of(values), limits.MAX_NUMBERS, f"{name}=", "numbers")
     try:
         values = np.asarray(values, "float64")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"`{name}=` needs numbers, as a list or an array. Received: {limits.shown(values)}. "
             f"Operators have constant coefficients; multiply the derivatives of `hessian` or "

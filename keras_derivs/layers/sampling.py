@@ -37,7 +37,7 @@ class SampledLayer(DerivativeLayer):
         super().__init__(model, wrt, output, **kwargs)
         self.num_samples = arguments.check_count(num_samples, "num_samples", limits.MAX_SAMPLES)
         self.seed = arguments.check_seed(seed)
-        self.random = None if num_samples is None else keras.random.SeedGenerator(self.seed)
+        self.random = None if num_samples is None else arguments.generator(self.seed)
 
     def signs(self, lead, entries, dtype):
         """Independent random numbers 1 and -1, of shape (*lead, entries) (Hutchinson, 1989).

@@ -81,6 +81,11 @@ class BetweenTensors(losses.Lossless, keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "num_wrt": self.num_wrt}
 
+    @classmethod
+    def from_config(cls, config):
+        limits.check_depth(config, cls.__name__)
+        return super().from_config(config)
+
     def _cut_again(self, inputs):
         for tensor in inputs:
             check_symbolic(tensor, self.name)
