@@ -199,27 +199,35 @@ def _of_operation(node, place, parts):
     if any(part is None or part.base is not parts[0].base for part in parts):
         return None
     basis = tuple(dict.fromkeys(element for part in parts for element in part.basis))
-    matrices = [part.over(basis) for part in parts]
-    mix = np.random.default_rng(0).normal(size=(5, len(basis)))
-    try:
-        constant = _apply(node, place, [0 * matrix[:1] for matrix in matrices])
-        found = _apply(node, place, matrices) - constant
-        mixed = (
-            _apply(node, place, [np.tensordot(mix, matrix, 1) for matrix in matrices]) - constant
-        )
-    except Exception:  # an operation that cannot run on a trial is left as it is
-        return None
-    whole = len(found) == len(basis) and len(constant) == 1
-    expected = np.tensordot(mix, found, 1) if whole else None
-    if expected is None or expected.shape != mixed.shape:
-        return None
-    scale = np.max(np.abs(expected), initial=1e-30)
-    if not np.allclose(mixed, expected, rtol=0, atol=1e-5 * scale) or found.size > MAX_NUMBERS:
+    found, shifted = _affine(node, place, [part.over(basis) for part in parts])
+    if found is None or found.size > MAX_NUMBERS:
         return None
     roots = unique(root for part in parts for root in part.roots)
-    shifted = bool(np.any(constant)) or any(part.shifted for part in parts)
+    shifted = shifted or any(part.shifted for part in parts)
     found = Combination(parts[0].base, roots, basis, found.astype("float64"), shifted)
     return found.without_zeros()
+
+
+def _affine(node, place, matrices):
+    """(what an operation makes of matrices, apart from a constant; whether there is one).
+
+    `(None, False)` if it is not linear but for a constant, or cannot be tried.
+    """
+    mix = np.random.default_rng(0).normal(size=(5, len(matrices[0])))
+    nothing, mixtures = zip(*((0 * each[:1], np.tensordot(mix, each, 1)) for each in matrices))
+    trials = nothing, matrices, mixtures
+    try:
+        constant, found, mixed = (_apply(node, place, trial) for trial in trials)
+    except Exception:  # an operation that cannot run on a trial is left as it is
+        return None, False
+    whole = len(found) == len(matrices[0]) and len(mixed) == 5 and len(constant) == 1
+    if not whole or not all(np.all(np.isfinite(each)) for each in (constant, found, mixed)):
+        return None, False
+    found, mixed = found - constant, mixed - constant
+    expected = np.tensordot(mix, found, 1)
+    scale = max(np.max(np.abs(part), initial=1e-30) for part in (expected, constant))
+    linear = np.allclose(mixed, expected, rtol=0, atol=1e-5 * scale)
+    return (found, bool(np.any(constant))) if linear else (None, False)
 
 
 def _apply(node, place, matrices):
