@@ -276,6 +276,8 @@ ROWS = {
     "constant v": (lambda: kd.JVP(net(), vectors=[1, 2, 3]), ValueError, r"'jvp' needs v.*\(2,\).*\(3,\)"),
     "infinite v": (lambda: kd.JVP(net(), vectors=[1, np.inf]), TypeError, "vectors=.*finite"),
     "name for v": (lambda: kd.JVP(net(), vectors="v"), TypeError, "vectors=.*'v'"),
+    "no name for v": (lambda: kd.JVP(net(), vectors=""), TypeError, "vectors=.*finite.*Received"),
+    "no vectors for v": (lambda: kd.HVP(net(), vectors={}), TypeError, "vectors=.*finite.*Received"),
     "constant beside y": (lambda: kd.vjp(*symbolic(), np.ones(2)), ValueError, r"the output.*\(3,\).*\(2,\)"),
     "symbolic v": (lambda: kd.jvp(*symbolic(), keras.Input((3,))), ValueError, r"shape of x.*\(None, 3\)"),
     "shape of v": (lambda: kd.JVP(net())([points((2, 2)), points((2, 3))]), ValueError, "v of the shape of x"),

@@ -312,7 +312,9 @@ def check_vectors(vectors):
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return [_as_array(v) for v in vectors]
+        if isinstance(vectors, (list, tuple)) and len(vectors):
+            return [_as_array(v) for v in vectors]
+        raise TypeError
     except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"`vectors=` needs finite numbers, as an array or a list of arrays. Received: "
