@@ -180,9 +180,9 @@ def _not_run(specified, graphs, obstacle):
 def _judge(trial, graphs, order, coupled):
     model, num_rows = trial.target.model, len(trial.probe.roles)
     _check_shape(trial, num_rows)
-    unchecked, mixed = [], None
-    if not coupled or graphs.of(num_rows) is None:
-        mixed = _run_mixed(trial, unchecked)
+    unchecked, mixed, traced = [], None, graphs.of(num_rows) is not None
+    if not coupled or not traced:
+        mixed = _run_mixed(trial, unchecked, slopes=not traced)
     if mixed is not None and not coupled:
         _check_rows(trial, mixed, unchecked)
     steps = graphs.steps(num_rows)
@@ -192,7 +192,7 @@ def _judge(trial, graphs, order, coupled):
     if not coupled:
         _check_slopes(trial, slopes)
         unchecked += across(model, steps, num_rows)
-    if graphs.of(num_rows) is None:
+    if not traced:
         check_differences(trial, mixed, slopes)
         unchecked.append(
             f"'{model.name}' runs in Python alone and cannot be traced: its operations are not "
@@ -221,12 +221,14 @@ def _check_shape(trial, num_rows):
         )
 
 
-def _run_mixed(trial, unchecked):
-    """The run on changed rows; without the loud one where that fails."""
-    probe_ = trial.probe
-    for inputs in (probe_.mixed, probe_.quiet):
+def _run_mixed(trial, unchecked, slopes):
+    """The run on changed rows, with slopes or without; not the loud one where that fails."""
+    for inputs in (trial.probe.mixed, trial.probe.quiet):
+        target = trial.target.given(inputs)
         try:
-            return _run(trial.target.given(inputs), probe_)
+            if slopes:
+                return _run(target, trial.probe)
+            return replace(trial, target=target, y=passes.run(target), pull=None)
         except Exception as error:
             obstacle = _first_line(error)
     unchecked.append(f"rows were not compared: '{trial.target.model.name}' fails ({obstacle})")
