@@ -49,8 +49,17 @@ def _logaddexp2(x1, x2):
     return _smooth(*_promoted(x1, x2), math.log(2))
 
 
-def _power(x, exponent):
-    return ops.power(x, ops.convert_to_tensor(exponent, x.dtype))
+def _power(x1, x2):
+    """A number has the dtype of the tensor beside it; Keras on PyTorch rounds it to float32."""
+    like = next((x.dtype for x in (x1, x2) if hasattr(x, "dtype")), None)
+    if isinstance(x1, float) or isinstance(x2, float):
+        x1, x2 = (
+            ops.convert_to_tensor(x, like)
+            if isinstance(x, float) and like is not None and keras.backend.is_float_dtype(like)
+            else x
+            for x in (x1, x2)
+        )
+    return plain(of_backend.numpy.power)(x1, x2)
 
 
 def root(x, exponent=0.5):
@@ -66,6 +75,17 @@ def root(x, exponent=0.5):
 def _cbrt(x):
     (x,) = _promoted(x)
     return ops.where(x < 0, -_power(-x, 1 / 3), _power(x, 1 / 3))
+
+
+def _i0(x):
+    """By its power series near 0, where the original has a kink or lacks higher derivatives."""
+    (x,) = _promoted(x)
+    near = ops.abs(x) < 2
+    quarter = ops.square(ops.where(near, x, ops.zeros_like(x))) / 4
+    series = ops.ones_like(x)
+    for k in range(14, 0, -1):
+        series = 1 + series * quarter / k**2
+    return ops.where(near, series, plain(of_backend.numpy.i0)(ops.where(near, 3.0, x)))
 
 
 def _hypot(x1, x2):
@@ -182,7 +202,9 @@ def _cdist(x, y):
 
 
 TABLE = {
-    of_backend.numpy: (_cbrt, _clip, _fmax, _fmin, _hypot, _logaddexp, _logaddexp2, _std),
+    of_backend.numpy: (
+        _cbrt, _clip, _fmax, _fmin, _hypot, _i0, _logaddexp, _logaddexp2, _power, _std,
+    ),
     of_backend.nn: (
         _celu, _elu, _hard_sigmoid, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid,
     ),

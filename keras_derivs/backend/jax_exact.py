@@ -263,8 +263,10 @@ def _of_power(primals, tangents):
     """The exponents 0 and 1 end in a constant, also where x is 0."""
     (x, y), moves, parts = primals, tangents, []
     if not isinstance(moves[0], SymbolicZero):
-        below = power(x, jnp.where(y == 0, 1.0, y - 1))
-        parts.append(jnp.where(y == 0, 0.0, y * below) * moves[0])
+        zero = y == 0  # an exponent that varies leaves 0 at once
+        zero = zero if isinstance(moves[1], SymbolicZero) else zero & (x == 0)
+        below = power(x, jnp.where(zero, 1.0, y - 1))
+        parts.append(jnp.where(zero, 0.0, y * below) * moves[0])
     if not isinstance(moves[1], SymbolicZero):
         parts.append(jnp.log(jnp.where(x == 0, 1.0, x)) * power(x, y) * moves[1])
     return power(x, y), sum(parts[1:], start=parts[0]) if parts else jnp.zeros_like(x)

@@ -21,7 +21,8 @@ KINKED = {"abs", "relu", "relu6", "leaky_relu"}  # their second derivative is ze
 # Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
 # made of does not count.
 REPLACED = {
-    "hypot", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp", "logaddexp2", "logsumexp",
+    "hypot", "i0", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp", "logaddexp2",
+    "logsumexp",
 }  # fmt: skip
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}

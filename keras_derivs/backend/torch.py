@@ -75,7 +75,12 @@ def evaluate(function, inputs, model):
     if not _plainly.on:
         with without_effects(), torch.random.fork_rng(), torch.no_grad(), scope(model), recorded:
             y = function(inputs)
-    with scope(model), Guarded(recorded, y) if recorded.selects else contextlib.nullcontext():
+    if recorded.selects:
+        with scope(model), Guarded(recorded, y):
+            found = function(inputs)
+        if torch.equal(found.nan_to_num(), y.nan_to_num()):
+            return found
+    with scope(model):  # as it is, also where what was exchanged decides elsewhere
         return function(inputs)
 
 

@@ -86,13 +86,18 @@ def used(calls, y):
     """By identity of a tensor where its numbers are selected: a mask, or `True` for all."""
     found = {id(y): True}
     for name, function, (args, kwargs), results in reversed(calls):
-        masks = [found.get(id(z)) for z in _tensors(results)]
-        sources = [x for x in _tensors((args, kwargs)) if _is_float(x)]
-        if all(mask is None for mask in masks) or not sources:
+        sources, masks = _tensors((args, kwargs)), [found.get(id(z)) for z in _tensors(results)]
+        if masks and all(mask is None for mask in masks):
             continue
-        arriving = _passed(name, function, args, kwargs, results, masks)
-        for n, x in enumerate(sources):
-            mask = True if arriving is None else arriving[n]
+        floats = [x for x in sources if _is_float(x)]
+        arriving = None
+        if masks and floats and any(map(_is_float, _tensors(results))):
+            arriving = _passed(name, function, args, kwargs, results, masks)
+        if arriving is not None:
+            pairs = [*zip(floats, arriving), *((x, True) for x in sources if not _is_float(x))]
+        else:  # a condition, or what Python reads, counts everywhere
+            pairs = [(x, True) for x in sources]
+        for x, mask in pairs:
             known = found.get(id(x))
             both = known is not None and known is not True and mask is not True
             found[id(x)] = known | mask if both else (mask if known is None else True)
@@ -132,7 +137,7 @@ def _transposed(function, args, kwargs, masks):
         args, kwargs = torch.utils._pytree.tree_map(follow, (args, kwargs))
         ys = _tensors(function(*args, **kwargs))
     arriving = [
-        torch.full_like(y, m is True) if m is None or m is True else m.to(y.dtype)
+        torch.full_like(y, m is True) if m is None or m is True else m.to(y.dtype).expand_as(y)
         for y, m in zip(ys, masks)
     ]
     found = torch.autograd.grad(ys, sources, arriving, allow_unused=True)

@@ -145,7 +145,7 @@ def power(z, exponent, y0):
         binomial = binomial * (exponent - (k - 1)) / k
         if isinstance(exponent, float):
             vanishes = binomial == 0
-            coefficients.append(None if vanishes else binomial * ops.power(z.value, exponent - k))
+            coefficients.append(None if vanishes else binomial * z.value ** (exponent - k))
         else:
             base = safe_base(z.value, binomial * (exponent - k))
             coefficients.append(binomial * ops.power(base, exponent - k))
@@ -168,7 +168,7 @@ def guarded(a, b):
 def integer_power(z, exponent):
     """z^exponent by repeated products, which are right at z = 0 too."""
     if exponent < 0:
-        return power(z, float(exponent), ops.power(z.value, float(exponent)))
+        return power(z, float(exponent), z.value ** float(exponent))
     result, factor = None, z
     while exponent:
         if exponent % 2:
@@ -267,7 +267,7 @@ def cbrt(z):
     binomial, coefficients = 1.0, [ops.cbrt(z.value)]
     for k in range(1, z.space.order + 1):
         binomial = binomial * (1 / 3 - (k - 1)) / k
-        slope = binomial * ops.power(size, 1 / 3 - k)
+        slope = binomial * size ** (1 / 3 - k)
         coefficients.append(slope if k % 2 else slope * sign)
     return expand(z, coefficients, guarded)
 
