@@ -5,17 +5,20 @@ through a stopped gradient.
 """
 
 import math
+import sys
+from dataclasses import dataclass
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.torch_across import is_across, rows_of
+from keras_derivs.backend.torch_exact import name_of
 from keras_derivs.graph.private import current_path
 
-STOPPED = {"detach"}
+STOPPED = {"detach", "no_grad"}
 # They leave PyTorch: the derivative would lack what passes through them.
-LOST = {"numpy", "tolist", "item", "__array__", "data_ptr"}
+LOST = {"numpy", "tolist", "item", "array", "data_ptr"}
 # Piecewise constant: the derivative of what passes through them is zero.
 FLAT = {
     "round", "floor", "ceil", "trunc", "sign", "sgn", "argmax", "argmin", "bucketize",
@@ -31,6 +34,28 @@ KINKED = {
 }  # their second derivative is zero
 
 
+@dataclass(frozen=True)
+class _Call:
+    type: str
+    path: str
+    sources: list
+    results: list
+    enabled: bool = True  # whether gradients were recorded
+    own: bool = False  # the model brings its gradient
+    across: bool = False  # it computes along the batch axis
+
+    @property
+    def stops(self):
+        """What keeps the gradient of the sources from the results; `None`: nothing."""
+        floats = [y for y in self.results if y.is_floating_point()]
+        made = self.own or self.type.endswith("_like") or self.type.startswith("new_")
+        if made or not floats or not any(x.requires_grad for x in self.sources):
+            return None
+        if any(y.requires_grad for y in floats):
+            return None
+        return "detach" if self.enabled else "no_grad"
+
+
 class _Recorder(TorchFunctionMode):
     """Keeps the calls of PyTorch's functions, with their tensors, which identities tell apart."""
 
@@ -42,35 +67,65 @@ class _Recorder(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         sources, results = _tensors((args, kwargs)), _tensors(result)
         if sources:
-            name = _name(function)
-            across = is_across(name, args, kwargs or {}, sources, results, self.num_rows)
-            self.calls.append((name, current_path(), sources, results, across))
+            enabled = torch.is_grad_enabled()
+            own = None if enabled else _own_function(sys._getframe())
+            type = own or _type(function, sources, results)
+            across = is_across(_name(function), args, kwargs or {}, sources, results, self.num_rows)
+            self.calls.append(
+                _Call(type, current_path(), sources, results, enabled, bool(own), across)
+            )
         return result
+
+
+def _own_function(frame):
+    """The name of the `torch.autograd.Function` in whose forward part a frame is, or `None`."""
+    names = {
+        cls.forward.__code__: cls.__name__
+        for cls in _subclasses(torch.autograd.Function)
+        if hasattr(cls.forward, "__code__")
+    }
+    while frame is not None:
+        if frame.f_code in names:
+            return names[frame.f_code]
+        frame = frame.f_back
+    return None
+
+
+def _subclasses(cls):
+    return [cls, *(inner for each in cls.__subclasses__() for inner in _subclasses(each))]
 
 
 def calls(run, inputs, wrt):
     """What `traced` of `keras_derivs.backend` returns."""
     recorder = _Recorder(rows_of(inputs))
-    inputs = [x.detach() for x in inputs]
-    with torch.no_grad(), recorder:
+    inputs = [_followed(x.detach()) for x in inputs]
+    with torch.enable_grad(), recorder:
         y = run(inputs)
     starts = {id(inputs[position]) for position in wrt}
     return _walk(recorder.calls, starts, {id(y)}), [], 0
 
 
+def _followed(x):
+    return x.requires_grad_() if x.is_floating_point() else x
+
+
 def _walk(calls, starts, ends):
-    reached, needed, depend = set(starts), set(ends), []
-    for _, _, sources, results, _ in calls:
-        depend.append(any(id(x) in reached for x in sources))
-        if depend[-1]:
-            reached |= {id(y) for y in results if y.dtype != torch.bool}
+    reached, alive, needed, depend = set(starts), set(starts), set(ends), []
+    for call in calls:
+        moved = {id(y) for y in call.results if y.dtype != torch.bool}
+        depend.append([any(id(x) in known for x in call.sources) for known in (reached, alive)])
+        reached |= moved if depend[-1][0] else set()
+        alive |= moved if depend[-1][1] and not call.stops else set()
     found = []
-    for (name, path, sources, results, across), depends in zip(calls[::-1], depend[::-1]):
-        type = _type(name, sources, results)
-        wanted = any(id(y) in needed for y in results) or (not results and type in LOST)
+    for call, (depends, lives) in zip(calls[::-1], depend[::-1]):
+        type = call.stops or call.type
+        read = not call.results and type in LOST
+        wanted = any(id(y) in needed for y in call.results) or read
         if wanted and type not in STOPPED:
-            needed |= {id(x) for x in sources}
-        found.append(Step(type, f"{path}/{type}", depends and wanted, across=depends and across))
+            needed |= {id(x) for x in call.sources}
+        on_the_way = (wanted or call.own) and (lives if read else depends)
+        across = depends and call.across
+        found.append(Step(type, f"{call.path}/{type}", on_the_way, call.own, across))
     return found[::-1]
 
 
@@ -84,7 +139,8 @@ def _name(function):
     return name if name.endswith("__") else name.removesuffix("_")
 
 
-def _type(name, sources, results):
+def _type(function, sources, results):
+    name = name_of(function)
     whole = results and not (results[0].is_floating_point() or results[0].dtype == torch.bool)
     if name in ("to", "type", "int", "long") and sources[0].is_floating_point() and whole:
         return "cast_to_integer"
@@ -153,7 +209,8 @@ class _Power(torch.autograd.Function):
         x, y = ctx.saved_tensors
         by_x = by_y = None
         if ctx.needs_input_grad[0]:
-            zero = y == 0
+            zero = y == 0  # an exponent that varies leaves 0 at once
+            zero = zero & (x == 0) if ctx.needs_input_grad[1] else zero
             below = _Power.apply(x, torch.where(zero, torch.ones_like(y), y - 1))
             by_x = gradient * torch.where(zero, torch.zeros_like(y), y * below)
         if ctx.needs_input_grad[1]:

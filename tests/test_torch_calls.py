@@ -1,0 +1,83 @@
+"""What PyTorch loses of a derivative without a word is told when the layer is made."""
+
+import keras
+import numpy as np
+import pytest
+from framework import BACKEND
+
+import keras_derivs as kd
+
+torch = pytest.importorskip("torch") if BACKEND == "torch" else None
+pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="it is about PyTorch")
+X = np.array([[0.3, 0.7], [0.2, -0.4]], "float32")
+
+
+class Planted(keras.layers.Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return (x * self.function(x)).sum(1, keepdim=True)
+
+
+class Alone(Planted):
+    def call(self, x):
+        return self.function(x).sum(1, keepdim=True)
+
+
+def without_gradients(x):
+    with torch.no_grad():
+        return torch.sin(x)
+
+
+STOPPED = {
+    "no_grad": (without_gradients, "no_grad"),
+    "data": (lambda x: torch.sin(x.data), "detach"),
+    "detached to numpy": (lambda x: torch.from_numpy(np.sin(x.detach().numpy())), "detach"),
+    "detach in place": (lambda x: torch.sin(x.clone().detach_()), "detach"),
+}
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_stopped_gradients_are_named(name):
+    function, word = STOPPED[name]
+    with pytest.warns(UserWarning, match=f"Gradients are stopped at '{word}'"):
+        kd.Gradient(Planted(function))(X)
+
+
+def test_what_is_read_as_numpy_is_refused():
+    def read(x):
+        return torch.as_tensor(float(x.sum().item()))
+
+    with pytest.raises(ValueError, match="PyTorch can differentiate.*'item'"):
+        kd.Gradient(Planted(read), coupled=True)(X)
+
+
+def sine(slope):
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            y = torch.sin(x)
+            return y * torch.ones_like(y)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * slope(ctx.saved_tensors[0])
+
+    return Sine.apply
+
+
+def test_gradients_that_cannot_be_differentiated_are_refused():
+    for slope in (
+        lambda x: torch.cos(x).detach(),
+        lambda x: torch.from_numpy(np.cos(x.detach().numpy())),
+    ):
+        with pytest.raises(ValueError, match="the gradient of 'Sine'"):
+            kd.HessianDiagonal(Alone(sine(slope)))(X)
+
+
+def test_gradients_that_can_be_differentiated_are_right():
+    found = kd.HessianDiagonal(Planted(sine(torch.cos)))(X)
+    np.testing.assert_allclose(found.detach(), 2 * np.cos(X) - X * np.sin(X), rtol=1e-5)
