@@ -31,3 +31,14 @@ def test_numbers_inside_of_compiled_functions(make):
         scales = np.array(scales)
         found = kd.HessianDiagonal(Scaled(make(scales)))(X)
         close(found, -(scales**2) * np.sin(X * scales), EXACT["float64"])
+
+
+def test_an_audit_while_keras_holds_the_weights():
+    x = keras.Input((2,))
+    net = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
+    model = keras.Model(x, kd.laplacian(net(x), x))
+    model.compile("sgd", loss="mse")
+    model.fit(X, X[:, :1], verbose=0)
+    expected = model.predict(X, verbose=0)
+    net.trainable = False  # so that it is examined anew, while a program is traced
+    close(model.predict(X[:1], verbose=0), expected[:1], EXACT["float32"])

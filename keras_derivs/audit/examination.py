@@ -16,7 +16,7 @@ from keras_derivs.audit.probe import MAGNITUDES, probe
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
-from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope
+from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope, without_value
 
 MOVED = (
     "'{name}' has a state that moves with each call ({variables}). Its own call moves it first, "
@@ -305,18 +305,27 @@ def check_lost(model, steps):
 
 @contextlib.contextmanager
 def _awake(model):
-    """Weights that are all zero hide what is behind them: give them other values."""
+    """Weights that are all zero hide what is behind them: give them other values.
+
+    So do weights whose values Keras took away, as on JAX while a model is trained.
+    """
     random, scope = np.random.default_rng(0), keras.StatelessScope()
     if in_stateless_scope():
         scope.state_mapping.update(get_stateless_scope().state_mapping)
-    for variable in filter(_is_float, model.weights):
+    for variable in model.variables:
         with contextlib.suppress(Exception):  # such as one that is not there yet
-            if id(variable) not in scope.state_mapping and not np.any(rows.numpy(variable.value)):
+            if id(variable) not in scope.state_mapping and _asleep(variable):
                 values = random.uniform(0.05, 0.15, variable.shape)
                 values = keras.ops.convert_to_tensor(values, dtype=variable.dtype)
                 scope.state_mapping[id(variable)] = values
     with scope:
         yield
+
+
+def _asleep(variable):
+    if without_value(variable):
+        return True
+    return _is_float(variable) and not np.any(rows.numpy(variable.value))
 
 
 def _is_float(variable):

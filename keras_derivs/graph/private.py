@@ -31,6 +31,11 @@ OF_TRAINING = {
 }  # fmt: skip
 
 
+def without_value(variable):
+    """Whether its value was taken away, as Keras does on JAX while a model is trained."""
+    return variable._value is None and variable._initializer is None
+
+
 def layers_of(model, include_self=True):
     """The model and every layer inside it, at any depth."""
     return model._flatten_layers(include_self=include_self)
