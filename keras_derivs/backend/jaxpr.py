@@ -116,6 +116,10 @@ def _type(equation):
     name = equation.primitive.name
     if name in ("jit", "pjit"):  # a function of JAX, such as `relu`
         return equation.params.get("name", name)
+    if name == "custom_jvp_call":
+        return getattr(equation.params["call_jaxpr"].jaxpr.debug_info, "func_name", name)
+    if name == "abs" and _within(equation, "logsumexp"):
+        return "magnitude"  # of a sum of exponentials
     if name == "convert_element_type":
         kinds = [
             keras.backend.standardize_dtype(x.aval.dtype)
@@ -136,6 +140,12 @@ def _inside_jax(equation):
     frames = equation.source_info.traceback.frames
     callers = [n for n, frame in enumerate(frames) if frame.function_name == "stop_gradient"]
     return bool(callers) and _of_jax(frames[callers[-1] + 1].file_name)
+
+
+def _within(equation, function):
+    """Whether a function of JAX of this name makes an operation."""
+    frames = equation.source_info.traceback.frames
+    return any(frame.function_name == function and _of_jax(frame.file_name) for frame in frames)
 
 
 def _of_jax(file_name):
