@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import operation_truth
-import tensorflow as tf
 from keras import ops
 from mpmath import mp
 from operation_truth import TERMS
+from truth import numpy
 
 import keras_derivs as kd
+from keras_derivs.backend.wide import wide
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
 
@@ -95,7 +96,7 @@ class Batch:
         choice = choose.Choice(ENGINES[engine], "", "")
 
         def solve(inputs):
-            inputs = [tf.constant(x) for x in inputs]
+            inputs = [ops.convert_to_tensor(x, x.dtype) for x in inputs]
             return choose.solve(choice, Target(self.along[dtype], inputs, inputs, (0,)), request)[1]
 
         return self.values(solve, dtype)
@@ -107,11 +108,12 @@ class Batch:
         for start in range(0, count, size):
             at = np.arange(start, start + size) % count
             found = function([x[at] for x in inputs])
-            results.append([np.asarray(r)[: count - start] for r in found])
+            results.append([numpy(r)[: count - start] for r in found])
         return [np.concatenate(parts) for parts in zip(*results)]
 
     def plain(self, dtype):
-        return self.values(lambda inputs: [self.along[dtype](inputs)], dtype)[0]
+        with wide():  # Keras narrows float64 on JAX and PyTorch
+            return self.values(lambda inputs: [self.along[dtype](inputs)], dtype)[0]
 
     def truth(self, n, dtype, change=0.0):
         key = n, dtype, change

@@ -1,5 +1,6 @@
 """Every operation of Keras: a row, or the reason why it has none."""
 
+import importlib
 import inspect
 
 import keras
@@ -8,7 +9,6 @@ import operations_elementwise
 import operations_functions
 import operations_linear
 import operations_nn
-import operations_tensorflow
 
 GROUPS = {
     "Functions of one number": operations_elementwise.ROWS,
@@ -17,7 +17,8 @@ GROUPS = {
     "Networks and images": operations_nn.ROWS,
 }
 GROUPS["Branches, loops and maps"] = operations_functions.ROWS
-GROUPS["TensorFlow's own"] = operations_tensorflow.ROWS
+if keras.backend.backend() == "tensorflow":
+    GROUPS["TensorFlow's own"] = importlib.import_module("operations_tensorflow").ROWS
 ROWS = {name: row for rows in GROUPS.values() for name, row in rows.items()}
 
 BESIDE = {"istft": "stft", "view_as_real": "view_as_complex"}  # in the row of another one
