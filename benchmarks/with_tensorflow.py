@@ -6,37 +6,9 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import tensorflow as tf
+from ours import network, taylor
 from works import RATE
-
-import keras_derivs as kd
-
-
-def network(weights, features):
-    widths = [kernel.shape[1] for kernel in weights[::2]]
-    hidden = [keras.layers.Dense(width, "tanh") for width in widths[:-1]]
-    net = keras.Sequential([keras.Input((features,)), *hidden, keras.layers.Dense(widths[-1])])
-    net.set_weights(weights)
-    return net
-
-
-def taylor(net, work):
-    """A function of x: the derivatives of one work, by the layers of the package."""
-    if work.kind == "laplacian":
-        return kd.Laplacian(net, strategy="taylor", return_value=True)
-    if work.kind == "burgers":
-        return kd.Partials(net, [(), (0,), (1,), (1, 1)], strategy="taylor")
-    if work.kind == "line":
-        line = [(0,) * order for order in range(work.order + 1)]
-        return kd.Partials(net, line, strategy="taylor")
-    partials = kd.Partials(net, [(), (0,) * 4, (0, 0, 1, 1), (1,) * 4], strategy="taylor")
-
-    def biharmonic(x):
-        u, u_xxxx, u_xxyy, u_yyyy = partials(x)
-        return u, u_xxxx + 2 * u_xxyy + u_yyyy
-
-    return biharmonic
 
 
 class Tape(tf.GradientTape):
