@@ -4,7 +4,7 @@ import keras
 import pytest
 import zoo
 import zoo_cells
-from zoo_cells import LETTERS, MODES, ORDERS, page_lines, strategies
+from zoo_cells import LETTERS, MODES, ORDERS, page_lines, strategies, strategies_in_order
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:(?s).*(Piecewise linear|Constant piece by piece|along the batch axis)"
@@ -37,10 +37,6 @@ def test_cell(row, name, strategy, mode):
         assert zoo_cells.NO_XLA in outcome
     else:
         assert outcome == "right"
-
-
-def strategies_in_order(name):
-    return [strategy for strategy in LETTERS if strategy in strategies(name)]
 
 
 @pytest.mark.slow

@@ -11,24 +11,26 @@ import sys
 import warnings
 from multiprocessing import get_context
 
+import framework
 import keras
 import numpy as np
-import tensorflow as tf
 import zoo
-from truth import DIFFERENCES, SINGLE
+from keras import ops
+from truth import DIFFERENCES, SINGLE, numpy, predict
 
 import keras_derivs as kd
 from keras_derivs import backend
 from keras_derivs.engine import choose
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "zoo.md"
+BACKENDS = "## On JAX and PyTorch"  # that part of the page is written by zoo_backends.py
 MODES = ("eager", *backend.MODES)
 LETTERS = {"reverse": "R", "forward": "F", "taylor": "T"}
 ORDERS = {"Jacobian": 1, "Hessian": 2, "Laplacian": 2, "third partial": 3, "weights": 2}
 KINDS = {"Jacobian": "jacobian", "Hessian": "hessian", "third partial": "partials"}
 NO_RULE, NO_XLA = "needs a Taylor rule for every operation", "XLA (`jit_compile=True`) needs"
 IMPOSSIBLE = (
-    "needs operations that TensorFlow can differentiate as often",
+    f"needs operations that {backend.FRAMEWORK} can differentiate as often",
     "needs inputs whose features can be counted",
 )
 STEP = 0.01
@@ -40,6 +42,10 @@ SECOND |= {-n: factor for n, factor in SECOND.items()} | {0: -49 / 18}
 
 def strategies(name):
     return [s for s in choose.STRATEGIES[KINDS.get(name, "laplacian")] if s in LETTERS]
+
+
+def strategies_in_order(name):
+    return [strategy for strategy in LETTERS if strategy in strategies(name)]
 
 
 def derivative(name, model, strategy):
@@ -56,11 +62,10 @@ def slope_by_weights(model, laplacian):
     """d/ds of the sum of the Laplacian where all weights are multiplied by s, at s = 1."""
 
     def slope(x):
-        weights = [variable.value for variable in model.trainable_variables]
-        with tf.GradientTape() as tape:
-            total = tf.reduce_sum(laplacian(x))
-        pairs = zip(tape.gradient(total, weights), weights)
-        return sum(tf.reduce_sum(g * w) for g, w in pairs if g is not None)
+        weights = model.trainable_variables
+        found = framework.gradients(lambda: ops.sum(laplacian(x)), weights)
+        pairs = zip(found, (variable.value for variable in weights))
+        return sum(ops.sum(g * w) for g, w in pairs if g is not None)
 
     return slope
 
@@ -84,8 +89,8 @@ class Truth:
             for entry, times in shift:
                 row[0, entry] += times * STEP
         points = self.x + moves.reshape(-1, 1, *self.x.shape[1:])
-        values = self.model(points.reshape(-1, *self.x.shape[1:]), training=False)
-        values = dict(zip(shifts, np.asarray(values).reshape(*points.shape[:2], -1)))
+        values = predict(self.model)(points.reshape(-1, *self.x.shape[1:]))
+        values = dict(zip(shifts, values.reshape(*points.shape[:2], -1)))
         return [sum(f * values[shift] for shift, f in s.items()) for s in stencils]
 
     def jacobian(self):
@@ -149,7 +154,7 @@ class Row:
         if name not in self.true:
             self.true[name] = self.truth(name)
         table = SINGLE if (dtype or self.dtype) == "float32" else DIFFERENCES
-        expected, found = self.true[name], np.asarray(found)
+        expected, found = self.true[name], numpy(found)
         scale = max(1.0, np.max(np.abs(expected)))
         off = np.max(np.abs(found - expected)) / scale if found.shape == expected.shape else np.inf
         return "right" if off <= table[ORDERS[name]] else f"WRONG by {off:.1e} of its scale"
@@ -160,7 +165,7 @@ class Row:
 
     def results(self, functions, mode):
         """Of functions of x, or the exceptions that they raise, or that stand in their place."""
-        x = tf.constant(self.x, self.dtype)
+        x = ops.convert_to_tensor(self.x, self.dtype)
         able = [f for f in functions if not isinstance(f, Exception)]
         if mode != "eager" and len(able) > 1:  # compiled as one, which is faster
             together = _attempt(lambda: backend.compiled(lambda x: [f(x) for f in able], mode)(x))
@@ -226,7 +231,8 @@ def mark(letter, outcomes, where):
 
 def line(row):
     """The row of the table, or what is wrong with it."""
-    tf.get_logger().setLevel("ERROR")
+    if framework.tf:
+        framework.tf.get_logger().setLevel("ERROR")
     keras.backend.clear_session()
     try:
         with warnings.catch_warnings():
@@ -287,7 +293,9 @@ def main(rows):
             f"\n## {group}\n\n{head}" + "".join(f"{lines[row]}\n" for row in found)
             for group, found in zoo.GROUPS.items()
         ]
-        PAGE.write_text(INTRODUCTION + left_out() + "".join(parts))
+        heading, others = PAGE.read_text().partition(BACKENDS)[1:]
+        others = f"\n{heading}{others}" if others else ""
+        PAGE.write_text(INTRODUCTION + left_out() + "".join(parts) + others)
 
 
 if __name__ == "__main__":

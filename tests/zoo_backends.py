@@ -1,0 +1,90 @@
+"""One derivative of every row of the zoo on JAX and PyTorch, by each strategy, against truth.
+
+`KERAS_BACKEND=jax python tests/zoo_backends.py` writes the column of JAX in docs/zoo.md.
+"""
+
+import os
+import sys
+import warnings
+from multiprocessing import get_context
+
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+import zoo
+import zoo_cells
+from zoo_cells import LETTERS, MODES, ORDERS, PAGE
+
+from keras_derivs import backend
+
+PROCESSES = 2
+COLUMNS = ["JAX", "PyTorch"]
+INTRODUCTION = f"""{zoo_cells.BACKENDS}
+
+*These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
+
+One derivative of every row, by each strategy that computes it, against the same differences; on JAX eagerly and under `jit` in turns. Letters as above; "-": an error says why.
+
+"""
+
+
+def diagonal(row):
+    """The derivative and the mode that are checked of a row."""
+    number = list(zoo.NAMES).index(row)
+    return list(ORDERS)[number % len(ORDERS)], MODES[number % len(MODES)]
+
+
+def cell(row):
+    """What the table says of a row here; raises where that is neither right nor a known error."""
+    name, mode = diagonal(row)
+    made, marks = zoo_cells.Row(row), []
+    for strategy in zoo_cells.strategies_in_order(name):
+        outcome = made.cell(name, strategy, mode)
+        marks.append(
+            zoo_cells.mark(LETTERS[strategy], [outcome], f"{row}, {name}, {strategy}, {mode}")
+        )
+    return " ".join(marks)
+
+
+def checked(row):
+    """The cell of a row, or what is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cell(row)
+    except Exception as error:
+        return f"{row}: {error}"
+
+
+def cells():
+    """{row: [cell of each backend]}, as they stand in the page."""
+    table = PAGE.read_text().partition(zoo_cells.BACKENDS)[2]
+    lines = [line.split("|") for line in table.splitlines() if line.count("|") == 5]
+    return {line[1].strip(): [text.strip() for text in line[3:5]] for line in lines[2:]}
+
+
+def main(rows):
+    """Check the rows, and write their column anew; all other cells stay."""
+    known, column, wrong = cells(), COLUMNS.index(backend.FRAMEWORK), []
+    with get_context("spawn").Pool(PROCESSES, maxtasksperchild=25) as pool:
+        for n, (row, text) in enumerate(zip(rows, pool.imap(checked, rows)), start=1):
+            print(f"{n} of {len(rows)}: {row}: {text}", flush=True)
+            if text.startswith(f"{row}:"):
+                wrong.append(text)
+            known.setdefault(row, ["", ""])[column] = text
+    if wrong:
+        sys.exit("\n".join(["", f"{len(wrong)} rows are not as they should be:", *wrong]))
+    write(known)
+
+
+def write(known):
+    lines = [
+        f"| {row} | {diagonal(row)[0]} | " + " | ".join(known.get(row, ["", ""])) + " |\n"
+        for row in zoo.NAMES
+    ]
+    head = f"| layer | derivative | {' | '.join(COLUMNS)} |\n|---|---|---|---|\n"
+    before = PAGE.read_text().partition(zoo_cells.BACKENDS)[0]
+    PAGE.write_text(before.rstrip() + "\n\n" + INTRODUCTION + head + "".join(lines))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(zoo.NAMES))
