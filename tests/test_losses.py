@@ -201,6 +201,20 @@ class Penalising(keras.Model):
         return super().compute_loss(x, y, y_pred, sample_weight, training) + penalty
 
 
+@pytest.mark.parametrize("training", [False, None])
+def test_a_derivative_has_the_losses_of_its_own_call(training):
+    net = keras.Sequential([keras.Input((3,)), Small(), layers.Dense(1, kernel_regularizer="l2")])
+    x, slopes = points((4, 3), "float32"), kd.Gradient(net, training=training)
+    for _ in range(2):
+        net(x)
+        slopes(x)
+        found = [float(ops.convert_to_numpy(loss)) for loss in slopes.losses]
+        of_weights = float(0.01 * np.sum(net.get_weights()[-2] ** 2))
+        expected = [*([np.mean(x**2)] if training is None else []), of_weights]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert len(net.losses) == 2
+
+
 def test_a_derivative_in_a_loss_keeps_the_losses_of_the_model():
     net = keras.Sequential([keras.Input((3,)), layers.Dense(2, "tanh"), Small(), layers.Dense(1)])
     x = points((8, 3), "float32")

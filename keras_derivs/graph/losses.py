@@ -46,6 +46,11 @@ class Lossless:
     identities, of which only those of tensors that still exist count.
     """
 
+    @property
+    def losses(self):
+        """Those that its last call added, and those of the weights."""
+        return [*self._get_own_losses(), *self._get_regularization_losses()]
+
     def _clear_losses(self):
         if not in_stateless_scope():
             super()._clear_losses()
