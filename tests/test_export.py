@@ -260,3 +260,12 @@ def test_a_derivative_layer_is_exported_as_it_is(tmp_path):
     served = loaded.serve(tf.ones((3, 2)))
     (kernel, _) = net.get_weights()
     np.testing.assert_allclose(served, np.full((3, 1), 2 * np.sum(kernel**2)), rtol=1e-5)
+
+
+def test_a_runtime_that_would_end_the_process_is_not_asked(tmp_path):
+    need("onnx")
+    net = keras.Sequential([keras.Input((2, 2)), layers.LSTM(2), layers.Dense(1)])
+    x = keras.Input((2, 2))
+    model = keras.Model(x, {"u": net(x), "slope": kd.Gradient(net)(x)})
+    with pytest.warns(UserWarning, match="no empty batch: ONNX Runtime ends.*LSTM"):
+        kd.export(model, tmp_path / "model.onnx")

@@ -42,7 +42,7 @@ def compare(model, run, known, tolerance):
         found = run(case.inputs, names)
         worst = max(worst, _difference(model, case.expected, found, tolerance))
     if not _has_batch(model):
-        _try_empty(model, lambda: run([x[:0] for x in known[0].inputs], names))
+        _try_empty(model, lambda: run([x[:0] for x in known[0].inputs], names), known[0])
     return worst
 
 
@@ -82,10 +82,11 @@ def output_names(model, count):
     return [f"'{name}'" for name in names] if len(names) == count else list(range(count))
 
 
-def _try_empty(model, run):
+def _try_empty(model, run, case):
     """Warn if the file takes no empty batch, as some runtimes do not."""
     try:
-        wrong = [x.shape for x in map(np.asarray, run()) if x.ndim and x.shape[0] != 0]
+        pairs = zip(map(np.shape, run()), (e[:0].shape for e in case.expected))
+        wrong = [f"shape {found} instead of {right}" for found, right in pairs if found != right]
     except Exception as error:
         wrong = " ".join(str(error).split())[:300]
     if wrong:
