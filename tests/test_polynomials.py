@@ -8,8 +8,10 @@ import pytest
 from keras import layers, ops
 
 import keras_derivs as kd
-from keras_derivs.engine.taylor.polynomial import Polynomial, Space
+from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.shapes import spread
+from keras_derivs.engine.taylor.space import Space
+from keras_derivs.engine.terms import Sum
 
 X = np.random.default_rng(0).uniform(0.5, 1.5, (3, 1))
 V = np.random.default_rng(1).uniform(0.5, 1.5, (3, 1))
@@ -27,10 +29,11 @@ OPERATORS = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     "**": operator.pow,
 }  # fmt: skip
+COLLAPSED = Sum(((0, 0),), ((1.0, -2.0),))
 SPACES = {
     "order 3": (Space([(0, 0, 0)]), 1),
     "two directions": (Space([(0, 0)], directions=2), 2),
-    "collapsed": (Space([(0, 0)], directions=2, weights=(1.0, -2.0)), 2),
+    "collapsed": (Space(sums=[COLLAPSED], directions=2), 2),
 }
 
 
@@ -44,9 +47,9 @@ def numeric(f, space, directions):
         c = np.stack([np.polynomial.chebyshev.cheb2poly(column) for column in fit.T], axis=1)
         c = c / 0.1 ** np.arange(15)[:, None]
         found.append(c.reshape(values.shape))
-    if space.weights is not None:
-        second = sum(w * c[2] for w, c in zip(space.weights, found))
-        return {(): found[0][0], (0,): np.stack([c[1] for c in found]), (0, 0): second}
+    if COLLAPSED in space.terms:
+        second = found[0][2] - 2 * found[1][2]
+        return {(): found[0][0], (0,): np.stack([c[1] for c in found]), COLLAPSED: second}
     if space.directions is None:
         return {(0,) * k: found[0][k] for k in range(4)}
     both = {(0,) * k: np.stack([c[k] for c in found]) for k in (1, 2)}

@@ -10,7 +10,8 @@ from keras import ops
 
 from keras_derivs.backend.tensorflow import exact
 from keras_derivs.engine.taylor import propagate
-from keras_derivs.engine.taylor.polynomial import Polynomial, Space
+from keras_derivs.engine.taylor.polynomial import Polynomial
+from keras_derivs.engine.taylor.space import Space
 
 mpmath = pytest.importorskip("mpmath")
 mp = mpmath.mp

@@ -2,30 +2,24 @@
 
 import math
 
-import keras
 import numpy as np
 import pytest
 import taylor_rows
 from keras import ops
 
 from keras_derivs.engine.taylor import propagate
-from keras_derivs.engine.taylor.polynomial import Polynomial, Space
+from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import RULES
 from keras_derivs.engine.taylor.shapes import spread
+from keras_derivs.engine.taylor.space import Space
+from keras_derivs.engine.terms import Sum
 
 # by order, relative to the largest derivative: the truth is interpolated in float64
 TOLERANCES = {0: 1e-12, 1: 1e-11, 2: 1e-10, 3: 1e-8, 4: 1e-7}
 BATCH, RADIUS, NODES = 3, 0.1, 15
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def point(shape, domain, seed=0):
@@ -88,16 +82,32 @@ def test_directions(name):
     shape, domain, make = taylor_rows.ROWS[name]
     function, (x, directions) = make(), point(shape, domain)
     function(ops.convert_to_tensor(x))
-    single = [along(function, x, {(0,): v}, Space([(0, 0)])) for v in directions]
+    highest = (0, 0, 0)
+    single = [along(function, x, {(0,): v}, Space([highest])) for v in directions]
     moves, zero = {(0,): np.stack(directions)}, np.zeros(single[0][()].shape)
-    apart = along(function, x, moves, Space([(0, 0)], directions=2))
-    for term in [(0,), (0, 0)]:
+    stacked = along(function, x, moves, Space([highest], directions=2))
+    for term in [(0,), (0, 0), highest]:
         expected = np.stack([found.get(term, zero) for found in single])
-        close(apart.get(term), expected, 1)
+        close(stacked.get(term), expected, 2)
     weights = (2.0, -1.0)
-    summed = along(function, x, moves, Space([(0, 0)], directions=2, weights=weights))
-    expected = sum(w * found.get((0, 0), zero) for w, found in zip(weights, single))
-    close(summed.get((0, 0)), expected, 1)
+    whole = Sum((highest,), (weights,))
+    summed = along(function, x, moves, Space(sums=[whole], directions=2))
+    expected = sum(w * found.get(highest, zero) for w, found in zip(weights, single))
+    close(summed.get(whole), expected, 2)
+
+
+@pytest.mark.parametrize("name", taylor_rows.ROWS)
+def test_sums(name):
+    """A sum of derivatives carried as one coefficient, of order 3 and 4, is that of the single."""
+    shape, domain, make = taylor_rows.ROWS[name]
+    function, (x, directions) = make(), point(shape, domain)
+    function(ops.convert_to_tensor(x))
+    terms, weights = ((0, 0, 0, 1), (0, 0, 1, 1), (0, 1, 1)), (1.0, -3.0, 0.5)
+    moves, whole = {(n,): v for n, v in enumerate(directions)}, Sum(terms, weights)
+    single = along(function, x, moves, Space(terms))
+    parts = [w * single[term] for term, w in zip(terms, weights) if term in single]
+    summed = along(function, x, moves, Space([(0, 1, 1)], sums=[whole]))
+    close(summed.get(whole), sum(parts, start=np.zeros(single[()].shape)), 2)
 
 
 def test_every_rule_has_a_row(monkeypatch):

@@ -7,8 +7,8 @@ shape leaves their number open they are `None`, and the number of passes is the 
 
 import math
 
-from keras_derivs.engine.taylor.polynomial import closure
-from keras_derivs.engine.terms import differentiation_plan, sort_term
+from keras_derivs.engine.taylor.carried import carried
+from keras_derivs.engine.terms import differentiation_plan, single_terms
 
 MAX_COEFFICIENTS = 64  # of a Hessian: more of these operations would compile for minutes
 
@@ -34,7 +34,7 @@ def reverse_laplacian(request, rows, columns):
 
 def reverse_partials(request, rows, columns):
     """A backward pass through what `order` tapes recorded is 2^order passes through the model."""
-    _, sources = differentiation_plan(request.terms)
+    _, sources = differentiation_plan(single_terms(request.terms))
     counts = [len(work) for work in sources]
     number = 1 + _least(rows) * sum(count * 2**order for order, count in enumerate(counts))
     outputs = "each output" if rows in (None, math.inf) else f"{rows} output{'s' * (rows != 1)}"
@@ -47,8 +47,9 @@ def forward_jvp(request, rows, columns):
 
 def forward_partials(request, rows, columns):
     """A tangent pass is a gradient of a gradient: of tangents, three times as much each."""
-    number = sum(3 ** len(term) for term in request.terms)
-    return number, f"{number} passes, tangents of tangents for each of {len(request.terms)} terms"
+    terms = single_terms(request.terms)
+    number = sum(3 ** len(term) for term in terms)
+    return number, f"{number} passes, tangents of tangents for each of {len(terms)} terms"
 
 
 def forward_terms(request, rows, columns):
@@ -82,7 +83,7 @@ def taylor_jacobian(request, rows, columns):
 
 
 def taylor_hessian(request, rows, columns):
-    """Its coefficients ride in no axis: each is an operation of its own."""
+    """Its coefficients share no axis: each is an operation of its own."""
     number, words = _polynomial(_none_or(columns, lambda d: 1 + d + d * (d + 1) // 2))
     return number if number <= MAX_COEFFICIENTS else math.inf, words
 
@@ -96,7 +97,7 @@ def taylor_laplacian(request, rows, columns):
 
 
 def taylor_partials(request, rows, columns):
-    return _polynomial(len(closure([sort_term(term) for term in request.terms])))
+    return _polynomial(len(carried(request.terms).space.terms))
 
 
 def _polynomial(coefficients):

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_derivs.engine.terms import single_terms
+
 ARGMAX = "argmax"  # the entry of an output that is the largest
 
 
@@ -101,10 +103,11 @@ class Request:
 
     `rows` are the flat indices of the outputs and `columns` pairs (number of x, flat indices)
     of the inputs that are asked for; `None` means all of them, and a `range` stands for an array
-    until the request is `listed`. `terms` are tuples of (number of x, flat index), `vectors` what
-    a product multiplies with. `directions` has a row for each direction and a column for each
-    entry selected by `columns`; it takes their place in a sum of second derivatives, and
-    `weights` are its coefficients. `num_samples` is the number of random vectors of projections.
+    until the request is `listed`. `terms` are tuples of (number of x, flat index), or `Sum`s of
+    those, `vectors` what a product multiplies with. `directions` has a row for each direction and
+    a column for each entry selected by `columns`; it takes their place in a sum of second
+    derivatives, and `weights` are its coefficients. `num_samples` is the number of random vectors
+    of projections.
     """
 
     kind: str
@@ -127,7 +130,7 @@ class Request:
     def order(self):
         """The highest order of derivative that is asked for."""
         if self.kind == "partials":
-            return max(map(len, self.terms), default=0)
+            return max(map(len, single_terms(self.terms)), default=0)
         return 1 if self.kind in ("jacobian", "projections", "jvp", "vjp") else 2
 
 

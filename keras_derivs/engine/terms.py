@@ -1,12 +1,57 @@
-"""Which lower derivatives a set of partial derivatives is built from."""
+"""Partial derivatives, sums of them, and which lower ones they are built from."""
 
 import heapq
+import itertools
 from collections import Counter
+from dataclasses import dataclass, replace
+
+from keras_derivs.reloading import lasting
+
+
+@lasting
+@dataclass(frozen=True)
+class Sum:
+    """sum_n weights[n] d^terms[n]: a linear combination of partial derivatives, as one term."""
+
+    terms: tuple
+    weights: tuple
 
 
 def sort_term(term):
     """The canonical form of a partial derivative: the order of its coordinates is free."""
     return tuple(sorted(term))
+
+
+def weights_of(term):
+    """{partial derivative: weight} of a term, which may be a `Sum`."""
+    if not isinstance(term, Sum):
+        return {sort_term(term): 1.0}
+    weights = Counter()
+    for one, weight in zip(term.terms, term.weights):
+        weights[sort_term(one)] += weight
+    return {one: weight for one, weight in weights.items() if weight}
+
+
+def mapped(term, change):
+    """The same term, or `Sum`, with each partial derivative changed."""
+    if not isinstance(term, Sum):
+        return change(term)
+    return replace(term, terms=tuple(map(change, term.terms)))
+
+
+def single_terms(terms):
+    """The partial derivatives that terms are made of, each once."""
+    return list(dict.fromkeys(one for term in terms for one in weights_of(term)))
+
+
+def closure(terms):
+    """The terms and all their factors, in order."""
+    closed = {()}
+    for term in terms:
+        powers = Counter(sorted(term))
+        for chosen in itertools.product(*(range(n + 1) for n in powers.values())):
+            closed.add(tuple(Counter(dict(zip(powers, chosen))).elements()))
+    return sorted(closed, key=lambda term: (len(term), term))
 
 
 def differentiation_plan(terms):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from keras_derivs import audit
 from keras_derivs.backend import stateless
+from keras_derivs.engine.terms import single_terms
 from keras_derivs.graph import SubGraph, losses
 from keras_derivs.graph.private import get_global_attribute
 
@@ -85,7 +86,7 @@ def applied(layer, mode):
 
 def warn(layer, plan, mode):
     """Say once where value and derivative are not of one function."""
-    value = layer.return_value or () in getattr(layer, "chosen_terms", ())
+    value = layer.return_value or () in single_terms(getattr(layer, "chosen_terms", ()))
     if mode.called and value and not mode.training and OF_INFERENCE not in layer.told:
         layer.told.add(OF_INFERENCE)
         if audit.differs_in_training(replace(plan.target, training=False)):

@@ -7,6 +7,7 @@ from collections import Counter
 import keras
 
 from keras_derivs import graph, limits
+from keras_derivs.engine.terms import Sum, mapped, single_terms, weights_of
 from keras_derivs.layers.base import DerivativeLayer, register
 from keras_derivs.typing import Any, Layer, Which, Wrt
 
@@ -21,7 +22,9 @@ class Partials(DerivativeLayer):
         model: A `keras.Model` or layer.
         terms: A list of tuples of input features, counted from 0 over one flattened sample of
             the inputs: `[(), (0,), (1,), (1, 1)]` for u, u_t, u_x, u_xx of a model of (t, x).
-            `()` is the value itself. Or a dict of those by name, such as
+            `()` is the value itself. A dict of tuples with coefficients is a linear combination:
+            `{(0, 0): 1, (1, 1): -4}` for u_tt - 4 u_xx. Combined derivatives of the highest order
+            are carried as one. Or a dict of terms by name, such as
             `{"u_t": (0,), "u_xx": (1, 1)}`: the first outputs of a model that are made so have
             these names.
         wrt: Name or position of the input that `terms` counts, or a list of those, counted one
@@ -36,8 +39,8 @@ class Partials(DerivativeLayer):
         A list, or a dict by name, with one tensor of the output's own shape for each term.
 
     Raises:
-        ValueError: No terms, or a feature that does not exist.
-        TypeError: Terms that are not tuples of integers.
+        ValueError: No terms, a feature that does not exist, or a coefficient that is not finite.
+        TypeError: Terms that are not tuples of integers, or dicts of those with numbers.
 
     Example:
 
@@ -45,6 +48,12 @@ class Partials(DerivativeLayer):
     >>> net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "tanh")])
     >>> u, u_t, u_xx = kd.Partials(net, [(), (0,), (1, 1)])(np.ones((8, 2)))
     >>> tuple(u_xx.shape)
+    (8, 1)
+
+    The biharmonic operator:
+
+    >>> biharmonic = {(0, 0, 0, 0): 1, (0, 0, 1, 1): 2, (1, 1, 1, 1): 1}
+    >>> tuple(kd.Partials(net, [biharmonic])(np.ones((8, 2)))[0].shape)
     (8, 1)
     """
 
@@ -71,7 +80,8 @@ class Partials(DerivativeLayer):
 
     def terms(self, coordinates, wrt):
         sizes = [_num_entries(at) for at in coordinates]
-        highest = max((index for term in self.chosen_terms for index in term), default=-1)
+        single = single_terms(self.chosen_terms)
+        highest = max((index for term in single for index in term), default=-1)
         if highest >= sum(sizes):
             raise ValueError(
                 f"`terms=` needs features from 0 to {sum(sizes) - 1}. Received: "
@@ -85,7 +95,7 @@ class Partials(DerivativeLayer):
             at, index = coordinates[n], index - starts[n]
             return wrt.index(at.position), int(index if at.indices is None else at.indices[index])
 
-        return tuple(tuple(map(entry, term)) for term in self.chosen_terms)
+        return tuple(mapped(term, lambda one: tuple(map(entry, one))) for term in self.chosen_terms)
 
     def shapes(self, rows, columns):
         return [rows for _ in self.chosen_terms]
@@ -94,7 +104,7 @@ class Partials(DerivativeLayer):
         return dict(zip(self.names, results)) if self.names is not None else list(results)
 
     def get_config(self) -> dict[str, Any]:
-        terms = [list(term) for term in self.chosen_terms]
+        terms = [_config(term) for term in self.chosen_terms]
         terms = dict(zip(self.names, terms)) if self.names is not None else terms
         return {**super().get_config(), "terms": terms}
 
@@ -140,9 +150,44 @@ def _check_terms(terms):
         )
     unit = "derivatives, with the lower ones that lead to them"
     limits.check(len(terms), limits.MAX_TERMS, "terms=", unit)
-    terms = [_check_term(term) for term in terms]
-    limits.check(sum(map(_num_lower, terms)), limits.MAX_TERMS, "terms=", unit)
+    terms = [
+        _check_sum(term) if isinstance(term, (dict, Sum)) else _check_term(term) for term in terms
+    ]
+    limits.check(sum(map(_num_lower, single_terms(terms))), limits.MAX_TERMS, "terms=", unit)
     return terms
+
+
+def _config(term):
+    """A term as a file holds it, where no tuple can be a key."""
+    if not isinstance(term, Sum):
+        return list(term)
+    return {"terms": [list(one) for one in term.terms], "weights": list(term.weights)}
+
+
+def _check_sum(term):
+    """A linear combination, as a dict of terms with coefficients or as `_config` has it."""
+    if isinstance(term, Sum):
+        terms, weights = term.terms, term.weights
+    elif set(term) == {"terms", "weights"}:
+        terms, weights = term["terms"], term["weights"]
+    else:
+        terms, weights = list(term), list(term.values())
+    listed = all(isinstance(part, (list, tuple)) for part in (terms, weights))
+    fits = listed and len(terms) == len(weights) and all(map(_is_number, weights))
+    limits.check(limits.length(terms), limits.MAX_TERMS, "terms=", "derivatives in one")
+    combined = fits and weights_of(Sum(tuple(map(_check_term, terms)), tuple(map(float, weights))))
+    if not combined:
+        raise ValueError(
+            f"`terms=` needs a finite number for each tuple of a linear combination, not all of "
+            f"them zero. Received: {limits.shown(term)}. Write {{(0, 0): 1, (1, 1): -4}} for "
+            f"u_tt - 4 u_xx; multiply results where coefficients vary."
+        )
+    return Sum(tuple(combined), tuple(combined.values()))
+
+
+def _is_number(weight):
+    real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+    return real and math.isfinite(weight)
 
 
 def _check_term(term):

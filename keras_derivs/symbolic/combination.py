@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine import together
+from keras_derivs.engine import layout
 from keras_derivs.engine.target import Target
 from keras_derivs.graph import slices
 from keras_derivs.graph.nodes import depends, operation_name, producer, variables
@@ -65,6 +65,14 @@ class Combination:
         used = np.any(self.matrix, axis=tuple(range(1, self.matrix.ndim)))
         basis = tuple(itertools.compress(self.basis, used))
         return replace(self, basis=basis, matrix=self.matrix[used])
+
+    def sums(self, place):
+        """For each entry a list of [place of the term, row of the base, coefficient]."""
+        coefficients = self.matrix.reshape(len(self.basis), -1).T.tolist()
+        return [
+            [[place[term], row, weight] for (row, term), weight in zip(self.basis, one) if weight]
+            for one in coefficients
+        ]
 
     def derivative(self, term):
         """What the combination is after it was differentiated by `term`."""
@@ -163,7 +171,7 @@ def _terms(node):
     known = between.kind in KINDS and set(between.options) <= OPTIONS
     if not known or isinstance(between.options.get("component"), str):
         return None
-    return together.terms(plan.request, plan.xs)
+    return layout.terms(plan.request, plan.xs)
 
 
 def _results(layer, terms, own, inner):
@@ -185,7 +193,7 @@ def _results(layer, terms, own, inner):
     plan, value = layer.plan, np.zeros((len(basis), *inner.matrix.shape[1:]))
     target = Target(layer.model, None, dict(zip(plan.wrt, plan.xs)), plan.wrt)
     values = find(()) if layer.return_value else ops.convert_to_tensor(value)
-    found = layer.arrange(plan, target, values, together.assemble(plan.request, plan.xs, find))
+    found = layer.arrange(plan, target, values, layout.assemble(plan.request, plan.xs, find))
     matrices = [ops.convert_to_numpy(result) for result in keras.tree.flatten(found)]
     roots = unique([*inner.roots, *own])
     return [Combination(inner.base, roots, basis, each).without_zeros() for each in matrices]

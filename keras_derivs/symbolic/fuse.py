@@ -8,9 +8,10 @@ import keras
 from keras_derivs import graph
 from keras_derivs.graph import private
 from keras_derivs.symbolic import combination
-from keras_derivs.symbolic.between import Between, BetweenTensors
+from keras_derivs.symbolic.absorbed import Uses, placed
+from keras_derivs.symbolic.between import BetweenTensors
 from keras_derivs.symbolic.fused import Fused
-from keras_derivs.symbolic.members import groups_of, roots_of, terms_of
+from keras_derivs.symbolic.members import contents, groups_of
 from keras_derivs.symbolic.plain import is_plain
 from keras_derivs.typing import Model
 
@@ -50,59 +51,45 @@ def fuse(model: Model) -> Model:
             f"`fuse` needs a functional model, keras.Model(inputs, outputs). Received: {model!r}. "
             f"Elsewhere, ask for all derivatives in one `partials` or `Partials`."
         )
-    nodes = graph.nodes_of(model)
-    groups = groups_of([node for node in nodes if isinstance(node.operation, Between)])
-    known = _rebuild(nodes, groups)
+    uses = Uses(graph.nodes_of(model), model.outputs)
+    known = _rebuild(uses, groups_of(uses))
     outputs = keras.tree.map_structure(
         lambda y: known.get(id(y), y), private.tree_of_outputs(model)
     )
     return keras.Model(private.tree_of_inputs(model), outputs, name=model.name)
 
 
-def _rebuild(nodes, groups):
-    """{id of a tensor: the one in its place}, with a layer for each group of members."""
+def _rebuild(uses, groups):
+    """{id of a tensor: the one in its place}, with a layer for each group."""
     known, values = {}, {}
-    merged = {id(member.node) for group in groups for member in group}
-    inside = _inside_derivatives(nodes)
-    for node in nodes:
+    merged = set().union(*(group.inside for group in groups))
+    within = _within_derivatives(uses.nodes)
+    for node in uses.nodes:
         if id(node) not in merged:
-            _run_again(node, known if id(node) in inside else ChainMap(known, values))
+            _run_again(node, known if id(node) in within else ChainMap(known, values))
         for group in groups:
-            if any(group[0].base is y for y in node.outputs):
-                _merge(group, known, values)
+            if any(group.base is y for y in node.outputs):
+                value, found = _merge(group, known, uses)
+                known.update(found)
+                values.update(value)
     return {**values, **known}
 
 
-def _inside_derivatives(nodes):
+def _within_derivatives(nodes):
     """Derivatives and what they go through: these keep the value they have."""
     derivatives = [node for node in nodes if isinstance(node.operation, BetweenTensors)]
-    inside = [node.operation.derivative.model.nodes for node in derivatives]
-    return {id(node) for node in itertools.chain(derivatives, *inside)}
+    within = [node.operation.derivative.model.nodes for node in derivatives]
+    return {id(node) for node in itertools.chain(derivatives, *within)}
 
 
-def _merge(group, known, values):
-    base, roots, terms = group[0].base, roots_of(group), terms_of(group)
-    number = {id(root): n for n, root in enumerate(roots)}
-    place = {term: n for n, term in enumerate([(), *terms])}
-    numbered = [[[number[root], index] for root, index in term] for term in terms]
-    results = [_config(one, place) for member in group for one in member.results]
-    layer = Fused(numbered, results, len(roots), *combination.settings(group[0].layer))
-    y, *wrt = [known.get(id(x), x) for x in (base, *roots)]
+def _merge(group, known, uses):
+    """{id of the base: its value}, and what stands in the place of the results of a group."""
+    terms, results = contents(group)
+    layer = Fused(terms, results, len(group.roots), *combination.settings(group.layer))
+    y, *wrt = [known.get(id(x), x) for x in (group.base, *group.roots)]
     value, *found = layer([y, *wrt, *layer.cut(y, wrt)])
-    if is_plain(base, layer.derivative.model):
-        values[id(base)] = value
-    outputs = [output for member in group for output in member.node.outputs]
-    known.update(zip(map(id, outputs), found))
-
-
-def _config(result, place):
-    """A combination as `Fused` takes it."""
-    coefficients = result.matrix.reshape(len(result.basis), -1)
-    sums = [
-        [[place[term], row, weight] for (row, term), weight in zip(result.basis, one) if weight]
-        for one in coefficients.T.tolist()
-    ]
-    return {"shape": list(result.matrix.shape[1:]), "sums": sums}
+    plain = is_plain(group.base, layer.derivative.model)
+    return {id(group.base): value} if plain else {}, placed(group.results, found, uses)
 
 
 def _run_again(node, known):

@@ -9,13 +9,16 @@ import numpy as np
 from keras import ops
 
 from keras_derivs import graph, limits
-from keras_derivs.engine import together
+from keras_derivs.engine.sums import scaled
 from keras_derivs.engine.target import flatten, per_sample, size
+from keras_derivs.engine.terms import Sum
 from keras_derivs.graph import Coordinates
 from keras_derivs.layers import modes
 from keras_derivs.layers.base import register
 from keras_derivs.layers.partials import Partials
 from keras_derivs.symbolic.between import BetweenTensors
+
+VALUE = ((0, 1.0),)  # y itself, among the sums of (term, weight)
 
 
 @register
@@ -67,10 +70,12 @@ class Fused(BetweenTensors):
         """Make the derivative layer of the sub-graph from the roots to `y`; return its sources."""
         sub_graph, _ = graph.cut(y, wrt)
         self._check_entries(y, wrt)
+        self.asked = asked_for(self.results, size(y))
         starts = np.cumsum([0, *(size(root) for root in wrt)]).tolist()
+        flat = [tuple(starts[n] + index for n, index in term) for term in self.terms]
         self.derivative = Partials(
             sub_graph,
-            [(), *(tuple(starts[n] + index for n, index in term) for term in self.terms)],
+            [in_terms(sums, flat) for sums in self.asked],
             wrt=[Coordinates(n, tuple(root.shape[1:])) for n, root in enumerate(wrt)],
             **self.options,
         )
@@ -98,7 +103,8 @@ class Fused(BetweenTensors):
 
     def call(self, inputs, training=None):
         values = self.derivative(list(inputs)[self.num_structural :], training=training)
-        return [values[0], *(_combine(result, values) for result in self.results)]
+        values = dict(zip(self.asked, values))
+        return [values[VALUE], *(_combine(result, values) for result in self.results)]
 
     def get_config(self):
         own = {"terms": self.terms, "results": self.results, **self.options}
@@ -159,48 +165,71 @@ def _is_finite(number):
     return isinstance(number, Real) and abs(number) <= sys.float_info.max
 
 
-def _combine(result, values):
-    """A result, from the partial derivatives of y."""
-    sums = result["sums"]
-    columns = _columns(sums, values[0])
-    found = _picked(sums, values) if columns is None else _stacked(columns, values)
-    return per_sample(found, result["shape"])
+def asked_for(results, rows):
+    """What the results are made of, for y of so many entries: sums of (term, weight), once each.
+
+    Results that hold whole sums side by side ask for these, others for each derivative.
+    """
+    found = [VALUE]
+    for result in results:
+        whole = columns(result["sums"], rows)
+        if whole is None:
+            found += [((term, 1.0),) for one in result["sums"] for term, *_ in one]
+        else:
+            found += [_unit(column) for column in whole if column]
+    return list(dict.fromkeys(found))
 
 
-def _columns(sums, y):
+def in_terms(sums, terms):
+    """One of these as `Partials` takes it; `terms` are those that are counted from 1."""
+    found = tuple(terms[number - 1] if number else () for number, _ in sums)
+    return found[0] if len(found) == 1 else Sum(found, tuple(weight for _, weight in sums))
+
+
+def _unit(column):
+    """The sum of which a column is a multiple; one derivative has the weight one."""
+    return ((column[0][0], 1.0),) if len(column) == 1 else column
+
+
+def columns(sums, rows):
     """The sums of whole partial derivatives that a result holds side by side, or `None`."""
-    rows = size(y)
     if not isinstance(rows, int) or not rows or len(sums) % rows:
         return None
     count = len(sums) // rows
-    columns = [[(term, weight) for term, _, weight in one] for one in sums[:count]]
+    found = [tuple((term, weight) for term, _, weight in one) for one in sums[:count]]
     for place, one in enumerate(sums):
         row, column = divmod(place, count)
-        if one != [(term, row, weight) for term, weight in columns[column]]:
+        if list(map(tuple, one)) != [(term, row, weight) for term, weight in found[column]]:
             return None
-    return columns
+    return found
 
 
-def _stacked(columns, values):
-    found = [_weighted_sum(column, values) for column in columns]
-    return found[0] if len(found) == 1 else ops.stack(found, axis=-1)
+def _combine(result, values):
+    """A result, from the sums that were asked for."""
+    y = values[VALUE]
+    whole = columns(result["sums"], size(y))
+    if whole is None:
+        found = _picked(result["sums"], values)
+    else:
+        found = [_multiple(column, values) for column in whole]
+        found = found[0] if len(found) == 1 else ops.stack(found, axis=-1)
+    return per_sample(found, result["shape"])
 
 
-def _weighted_sum(column, values):
+def _multiple(column, values):
     if not column:
-        return ops.zeros_like(values[0])
-    terms, weights = zip(*column)
-    return together.weighted_sum([values[term] for term in terms], weights)
+        return ops.zeros_like(values[VALUE])
+    return scaled(values[_unit(column)], column[0][1] if len(column) == 1 else 1)
 
 
 def _picked(sums, values):
     """Every entry of a result as a sum of entries, which are taken from all values at once."""
     used = sorted({term for one in sums for term, _, _ in one})
-    rows, start = size(values[0]), {term: n for n, term in enumerate(used)}
+    rows, start = size(values[VALUE]), {term: n for n, term in enumerate(used)}
     length = max(map(len, sums), default=0)
     if not used:
-        return ops.zeros_like(flatten(values[0])[:, :1]) * np.zeros(len(sums))
-    table = ops.concatenate([flatten(values[term]) for term in used], axis=1)
+        return ops.zeros_like(flatten(values[VALUE])[:, :1]) * np.zeros(len(sums))
+    table = ops.concatenate([flatten(values[(term, 1.0),]) for term in used], axis=1)
     places, weights = np.zeros((len(sums), length), "int32"), np.zeros((len(sums), length))
     for n, one in enumerate(sums):
         places[n] = start[one[0][0]] * rows + one[0][1] if one else 0  # a weight of zero may stay

@@ -1,5 +1,7 @@
 """Partial derivatives between symbolic tensors of a Keras graph, by their terms."""
 
+import itertools
+
 from keras_derivs import graph
 from keras_derivs.graph import private
 from keras_derivs.layers.partials import Partials, check_names, named
@@ -15,8 +17,9 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     Args:
         y: A symbolic tensor.
         *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
-            itself. A coordinate is a symbolic tensor with one number per sample. Or one dict of
-            those by name, `{"u_t": (t,), "u_xx": (x, x)}`.
+            itself. A coordinate is a symbolic tensor with one number per sample. A dict of tuples
+            with coefficients is a linear combination: `{(t, t): 1, (x, x): -4}`. Or one dict of
+            terms by name, `{"u_t": (t,), "u_xx": (x, x)}`.
         **options: `strategy`, `chunk_size`, `training`, `batch_dims` and `name`, as for
             `Partials`.
 
@@ -28,11 +31,23 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     Raises:
         ValueError: `y` does not depend on a coordinate, or a coordinate is not scalar.
         TypeError: A term is not a tuple of symbolic tensors.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd
+    >>> tx = keras.Input((2,))
+    >>> t, x = tx[:, 0:1], tx[:, 1:2]
+    >>> u = keras.layers.Dense(1)(keras.layers.Dense(8, "tanh")(tx))
+    >>> u_x, wave = kd.partials(u, (x,), {(t, t): 1, (x, x): -4})
+    >>> u_x.shape, wave.shape
+    ((None, 1), (None, 1))
     """
-    if len(terms) == 1 and isinstance(terms[0], dict):
+    if len(terms) == 1 and isinstance(terms[0], dict) and not _is_combination(terms[0]):
         return _named_partials(y, check_names(terms[0]), options)
     _check_terms(terms, y, options)
-    names = [graph.speaking_name(y, term) if term else None for term in terms]
+    names = [
+        graph.speaking_name(y, term) if isinstance(term, tuple) and term else None for term in terms
+    ]
     if len(terms) == 1 and names[0] and "name" not in options:
         options["name"], names = graph.free(names[0], y, sideways=True), [None]
     return [
@@ -57,12 +72,27 @@ def _is_itself(y, name, value):
 
 
 def _partials(y, terms, options):
-    coordinates = list({id(x): x for term in terms for x in term}.values())
-    if not coordinates:
+    coordinates = list({id(x): x for term in terms for one in _tuples(term) for x in one}.values())
+    if not coordinates and not any(map(_is_combination, terms)):
         return [y for _ in terms]
     count = {id(x): number for number, x in enumerate(coordinates)}
-    numbers = [[count[id(x)] for x in term] for term in terms]
-    return derive(Partials, y, coordinates, terms=numbers, **options)
+
+    def numbered(term):
+        numbers = [[count[id(x)] for x in one] for one in _tuples(term)]
+        if not isinstance(term, dict):
+            return numbers[0]
+        return {"terms": numbers, "weights": list(term.values())}
+
+    return derive(Partials, y, coordinates, terms=list(map(numbered, terms)), **options)
+
+
+def _tuples(term):
+    """The tuples of coordinates of a term: several of a linear combination."""
+    return list(term) if isinstance(term, dict) else [term]
+
+
+def _is_combination(term):
+    return isinstance(term, dict) and bool(term) and not any(isinstance(key, str) for key in term)
 
 
 def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
@@ -78,11 +108,11 @@ def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
 
 
 def _check_terms(terms, y, options):
-    for term in terms:
+    for term in itertools.chain(*map(_tuples, terms)):
         if not isinstance(term, tuple):
             raise TypeError(
-                f"`partials` needs a tuple of coordinates for each term. Received: {term!r}. "
-                f"Write partials(u, (t,), (x, x))."
+                f"`partials` needs a tuple of coordinates for each term, or a dict of tuples with "
+                f"coefficients. Received: {term!r}. Write partials(u, (t,), (x, x))."
             )
         for x in term:
             check_symbolic(x, "partials")

@@ -7,7 +7,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_derivs.engine import together
+from keras_derivs.engine import layout
+from keras_derivs.engine.sums import weighted_sum
+from keras_derivs.engine.target import take
 from keras_derivs.verify.differences import PLACES, truths
 from keras_derivs.verify.problem import EPS, scale
 
@@ -27,8 +29,8 @@ def assemble(request, xs, along, positive):
     )
     if request.directions is not None:
         moves = [_direction(request, xs, row) for row in request.directions]
-        return [together.weighted_sum([along(move, move) for move in moves], weights)]
-    return together.assemble(
+        return [weighted_sum(zip(weights.tolist(), [along(move, move) for move in moves]))]
+    return layout.assemble(
         replace(request, weights=weights), xs, lambda term: along(*(_unit(xs, e) for e in term))
     )
 
@@ -36,7 +38,7 @@ def assemble(request, xs, along, positive):
 def check_count(request, xs):
     """Raise where there is too much to compare one by one."""
     if request.kind not in ("jvp", "vjp", "hvp") and request.directions is None:
-        terms = together.terms(request, xs)
+        terms = layout.terms(request, xs)
         if terms is None or len(terms) > MOST_TERMS:
             raise ValueError(
                 f"`verify` compares at most {MOST_TERMS} partial derivatives one by one. Received: "
@@ -55,7 +57,7 @@ def _product(request, xs, k, along, positive):
             entries.append(value.reshape(len(value), -1).sum(axis=1))
         else:
             value = along(_unit(xs, (k, index)), dict(enumerate(request.vectors)))
-            value = together.take(value.reshape(len(value), -1), request.rows)
+            value = take(value.reshape(len(value), -1), request.rows)
             entries.append(np.asarray(keras.ops.convert_to_numpy(value))[:, 0])
     return np.stack(entries, axis=1).reshape(xs[k].shape)
 
@@ -69,7 +71,7 @@ def _unit(xs, entry):
 
 def _direction(request, xs, row):
     """A row of an operator's directions, as what it changes in each x."""
-    moves, blocks = {}, together.entries(request, xs)
+    moves, blocks = {}, layout.entries(request, xs)
     for entry, amount in zip(itertools.chain(*blocks), row):
         ((k, unit),) = _unit(xs, entry).items()
         moves[k] = moves.get(k, 0) + amount * unit

@@ -54,11 +54,11 @@ def install():
             if name in PORTABLE:
                 call = functools.partial(_call_portable, PORTABLE[name], call)
             call = quotients.following(name, unselected.following(name, call))
-            call = functools.partial(_complete, call)
+            call = functools.partial(_checked, call)
             entry["type"] = switched(own, call)
 
 
-def _complete(call, operation, *gradients):
+def _checked(call, operation, *gradients):
     """No `None` is believed, save of the operations that are known to be piecewise constant."""
     found = call(operation, *gradients)
     if operation.type in FLAT or not hasattr(operation, "skip_input_indices"):

@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine import together
+from keras_derivs.engine import layout
 from keras_derivs.engine.reverse import passes
+from keras_derivs.engine.sums import weighted_sum
 from keras_derivs.engine.target import scatter, size, take
-from keras_derivs.engine.terms import differentiation_plan, sort_term
+from keras_derivs.engine.terms import differentiation_plan, single_terms, weights_of
 
 
 def jacobian_by_rows(target, request):
@@ -115,20 +116,21 @@ def _weighted(values, weights):
 
 def partials(target, request):
     """For each term, a tensor of y's shape; every lower term is differentiated once."""
-    steps, sources = differentiation_plan(request.terms)
-    terms = [sort_term(term) for term in request.terms if term]
+    terms = single_terms(request.terms)
+    steps, sources = differentiation_plan(terms)
+    higher = [term for term in terms if term]
 
     def evaluate(copies, index):
         components = [component for (component,) in index]
         y, known = _derive(copies, components, steps, sources, len(sources))
-        return y, [[_partial(known[n], steps[term]) for term in terms] for n in range(len(index))]
+        return y, [[_partial(known[n], steps[term]) for term in higher] for n in range(len(index))]
 
-    if not terms:
+    if not higher:
         y = passes.run(target)
-        return y, [y for _ in request.terms]
+        return y, _sums(request, {(): y})
     y, values = passes.each(target, [_rows(target, request)], evaluate, request.chunk_size)
-    values = iter([ops.reshape(value, ops.shape(y)) for value in values])
-    return y, [next(values) if term else y for term in request.terms]
+    values = [ops.reshape(value, ops.shape(y)) for value in values]
+    return y, _sums(request, {(): y, **dict(zip(higher, values))})
 
 
 def partials_by_tangents(target, request):
@@ -143,14 +145,20 @@ def partials_by_tangents(target, request):
         )
         return push(passes.one_hot(at.xs[k], index))
 
-    known = {term: along(target, term) for term in dict.fromkeys(map(sort_term, request.terms))}
+    known = {term: along(target, term) for term in single_terms(request.terms)}
     y = known[()] if () in known else passes.run(target)
-    return y, [known[sort_term(term)] for term in request.terms]
+    return y, _sums(request, known)
+
+
+def _sums(request, known):
+    """The derivatives that are asked for, from single ones."""
+    weights = map(weights_of, request.terms)
+    return [weighted_sum((w, known[term]) for term, w in one.items()) for one in weights]
 
 
 def by_tangents(target, request):
     """The results of a request of second derivatives, from partial ones."""
-    terms = together.terms(request, target.xs)
+    terms = layout.terms(request, target.xs)
     if terms is None:
         raise ValueError(
             f"Second derivatives by places that all rows of the batch share need strategy "
@@ -158,7 +166,7 @@ def by_tangents(target, request):
             f"'{target.model.name}' on the tape. Repeat the places for each row of the batch."
         )
     y, values = partials_by_tangents(target, replace(request, terms=terms))
-    return y, together.assemble(request, target.xs, dict(zip(terms, values)).get)
+    return y, layout.assemble(request, target.xs, dict(zip(terms, values)).get)
 
 
 def _derive(target, components, steps, sources, order):

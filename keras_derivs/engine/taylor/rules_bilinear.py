@@ -6,8 +6,9 @@ import string
 import keras
 from keras import ops
 
+from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, handed_on, multiply, total
+from keras_derivs.engine.taylor.polynomial import Polynomial, Scaled, handed_on, multiply
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.shapes import deepen, fit, is_plain, map_linear, spread
 from keras_derivs.graph.private import numpy as knp
@@ -60,7 +61,7 @@ def _sum(value, *parts):
     """The sum of polynomials and tensors, of known value."""
     tables = [fit(x, value).table for x in parts if not is_plain(x)]
     space = next(x.space for x in parts if not is_plain(x))
-    rest = {t: total([table.get(t) for table in tables]) for t in space.monomials if t}
+    rest = {t: total([table.get(t) for table in tables]) for t in space.terms if t}
     return Polynomial(space, {(): value, **{t: c for t, c in rest.items() if c is not None}})
 
 
@@ -114,17 +115,16 @@ def dot(operation, a, b):
 
 @taylor_rule(knp.Einsum)
 def einsum(operation, *operands):
-    """Linear in each operand; directions ride along under a letter of their own."""
-    polynomials = [n for n, x in enumerate(operands) if not is_plain(x)]
-    if len(polynomials) > 2 or "." in operation.subscripts or "->" not in operation.subscripts:
+    """Linear in each operand; directions have a letter of their own."""
+    varying = [n for n, x in enumerate(operands) if not is_plain(x)]
+    if len(varying) > 2 or "." in operation.subscripts or "->" not in operation.subscripts:
         raise unsupported(operation, "has subscripts without a Taylor rule")
-    if not _batch_stands_alone(operation.subscripts, polynomials):
+    if not _batch_stands_alone(operation.subscripts, varying):
         operands = [x if is_plain(x) else spread(x) for x in operands]
-    factors = [operands[n] for n in polynomials]
-    space, table = factors[0].space, {}
-    for term, split in _factors(space, factors):
-        part = space.join(*_padded(split), _einsum(operation, operands, polynomials, split))
-        table[term] = part if term not in table else table[term] + part
+    space, table = operands[varying[0]].space, {}
+    for term, factors in _factors(space, [operands[n].table for n in varying]).items():
+        each = ((w, _einsum(operation, operands, dict(zip(varying, f)))) for f, w in factors)
+        table[term] = space.collapse(each)
     return Polynomial(space, table)
 
 
@@ -135,30 +135,26 @@ def _batch_stands_alone(subscripts, polynomials):
     return sources.count(batch) == 1 and result.startswith(batch)
 
 
-def _factors(space, factors):
-    """(monomial, its factors) for every product of coefficients that is carried."""
-    if len(factors) == 1:
-        return [(term, (term,)) for term in factors[0].table]
-    return [
-        (term, (first, second))
-        for term in space.monomials
-        for first, second in space.pairs[term]
-        if first in factors[0].table and second in factors[1].table
-    ]
+def _factors(space, tables):
+    """For each term of the result, the terms of its factors, and the weight of each product."""
+    if len(tables) == 1:
+        return {term: [((term,), 1)] for term in tables[0]}
+    found = {
+        term: [((a, b), weight) for a, b, weight in pairs if a in tables[0] and b in tables[1]]
+        for term, pairs in space.pairs.items()
+    }
+    return {term: factors for term, factors in found.items() if factors}
 
 
-def _padded(split):
-    return (*split, ()) if len(split) == 1 else split
-
-
-def _einsum(operation, operands, polynomials, split):
+def _einsum(operation, operands, terms):
+    """The product of coefficients: `terms` says which of each operand that varies."""
     sources, result = operation.subscripts.replace(" ", "").split("->")
     sources, operands = sources.split(","), list(operands)
     letter = next(c for c in string.ascii_letters if c not in operation.subscripts)
-    for n, term in zip(polynomials, split):
+    for n, term in terms.items():
         x = operands[n]
         operands[n] = x.table[term]
-        if x.space.rides(term):
+        if x.space.stacked(term):
             sources[n] = letter + sources[n]
             result = result if result.startswith(letter) else letter + result
     return ops.einsum(",".join(sources) + "->" + result, *operands)

@@ -2,7 +2,6 @@
 
 from keras import ops
 
-from keras_derivs.engine.taylor.polynomial import total
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import align, bilinear
@@ -15,16 +14,11 @@ MAX_EXPANDED = 4  # the largest matrix whose determinant is expanded by its firs
 @taylor_rule(linalg.Inv)
 def inverse(operation, x):
     """From X Y = I, the coefficients of Y = X^-1: Y_k = -Y_0 sum_j X_j Y_{k-j}."""
-    first = operation.call(x.value)
+    first, moves = operation.call(x.value), x.moves
     table = {(): first}
-    for term in x.space.monomials[1:]:
-        products = [
-            x.space.join(j, rest, ops.matmul(x.table[j], table[rest]))
-            for j, rest in x.space.pairs[term]
-            if j and j in x.table and rest in table
-        ]
-        if products:
-            table[term] = -ops.matmul(first, total(products))
+    for term in x.space.terms[1:]:
+        product = x.space.products(moves, table, ops.matmul, x.space.pairs[term])
+        table[term] = None if product is None else -ops.matmul(first, product)
     return x.like(table)
 
 

@@ -95,7 +95,7 @@ def select(condition, a, b, value):
     tables = [fit(x, value).table if isinstance(x, Polynomial) else {} for x in (a, b)]
     space = next(x.space for x in (a, b) if isinstance(x, Polynomial))
     table = {(): value}
-    for term in space.monomials[1:]:
+    for term in space.terms[1:]:
         pair = [table.get(term) for table in tables]
         if any(c is not None for c in pair):
             zeros = ops.zeros_like(next(c for c in pair if c is not None))

@@ -5,7 +5,7 @@ import itertools
 import keras
 from keras import ops
 
-from keras_derivs.engine.taylor.polynomial import total
+from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported
 from keras_derivs.engine.taylor.shapes import map_linear, spread
 from keras_derivs.graph.private import nn

@@ -3,8 +3,8 @@
 from keras import ops
 
 from keras_derivs.engine.target import scatter, side_by_side, size
-from keras_derivs.engine.taylor.polynomial import Space
 from keras_derivs.engine.taylor.shapes import spread
+from keras_derivs.engine.taylor.space import Space
 from keras_derivs.engine.taylor.strategies import propagate
 
 

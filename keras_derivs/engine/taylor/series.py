@@ -7,21 +7,21 @@ f(z0 + d) = f(z0) + f'(z0) d + f''(z0)/2 d^2.
 """
 
 import math
+import operator
 
 from keras import ops
 
+from keras_derivs.engine.sums import scaled, total
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
     Scaled,
-    Space,
-    convolve_square,
     multiply,
     root_of,
-    scaled,
     square,
-    total,
+    square_at,
 )
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
+from keras_derivs.engine.taylor.space import Space
 
 
 def compose(function, z):
@@ -33,7 +33,7 @@ def compose(function, z):
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
     c = function(point).table
     powers = _powers(z)
-    table = {t: _composed(c, powers, t, shared) for t in z.space.monomials if t}
+    table = {t: _composed(c, powers, t, shared) for t in z.space.terms if t}
     return z.like({(): c[()], **table})
 
 
@@ -60,20 +60,20 @@ def expand(z, coefficients, product=lambda slope, power: power * slope):
     """sum_k c_k d^k, for the part d of z that is not its value; `None` for a c_k that is zero."""
     powers, shared = _powers(z) if z.space.order else [], _is_shared(z)
     c = {(0,) * k: c_k for k, c_k in enumerate(coefficients) if c_k is not None}
-    terms = [t for t in z.space.monomials if t]
+    terms = [t for t in z.space.terms if t]
     return z.like({(): c[()], **{t: _composed(c, powers, t, shared, product) for t in terms}})
 
 
 def _is_shared(z):
     """Whether all samples move alike, as they do up to the first activation of a model."""
-    moves = [c for term, c in z.table.items() if term]
-    apart = z.space.directions is None and z.ndim == 2 and z.shape[0] != 1
-    return apart and all(not isinstance(c, float) and c.shape[0] == 1 for c in moves)
+    each = z.space.directions is None and z.ndim == 2 and z.shape[0] != 1
+    moves = z.moves.values()
+    return each and all(not isinstance(c, float) and c.shape[0] == 1 for c in moves)
 
 
 def _powers(z):
     """d, d^2, ... up to the highest order, for the part d of z that is not its value."""
-    d = Polynomial(z.space, {term: c for term, c in z.table.items() if term})
+    d = Polynomial(z.space, z.moves)
     powers = [d, square(d)] if z.space.order > 1 else [d]
     while len(powers) < z.space.order:
         powers.append(multiply(powers[-1], d))
@@ -100,19 +100,13 @@ def integrate(z, y0, slope):
         y0: The tensor y(z.value).
         slope: The `Polynomial` dy/dz.
     """
-    y = {term: _advance(z, slope.table, term) for term in z.space.monomials if term}
+    y = {term: _advance(z, slope.table, term) for term in z.space.terms if term}
     return z.like({(): y0, **y})
 
 
 def _advance(z, v, term):
     """sum_j (j/k) z_j v_{k-j}: a coefficient of y where y' = v z'."""
-    return total(
-        [
-            scaled(z.space.join(first, second, z.table[first] * v[second]), weight)
-            for first, second, weight in z.space.steps[term]
-            if first in z.table and v.get(second) is not None
-        ]
-    )
+    return z.space.products(z.table, v, operator.mul, z.space.steps[term])
 
 
 def riccati(z, y0, constant, linear, quadratic, slope=None):
@@ -121,14 +115,14 @@ def riccati(z, y0, constant, linear, quadratic, slope=None):
     `slope` is y' at the value, where the sum would cancel.
     """
     y, v = {}, {}
-    for term in z.space.monomials:
+    for term in z.space.terms:
         value = _advance(z, v, term) if term else y0
         if value is not None:
             y[term] = value
         if term in z.space.inner:
             v[term] = slope if not term else None
             if v[term] is None:
-                squared = convolve_square(Polynomial(z.space, y), term) if quadratic else None
+                squared = square_at(Polynomial(z.space, y), term) if quadratic else None
                 v[term] = total([scaled(y.get(term), linear), scaled(squared, quadratic)])
                 if not term and constant:
                     v[term] = v[term] + constant
@@ -182,7 +176,7 @@ def integer_power(z, exponent):
 def sine_and_cosine(z, sine, cosine, sign):
     """The solutions of s' = c, c' = sign s: sin and cos for -1, sinh and cosh for 1."""
     s, c = {(): sine}, {(): cosine}
-    for term in z.space.monomials[1:]:
+    for term in z.space.terms[1:]:
         s[term], c[term] = _advance(z, c, term), scaled(_advance(z, s, term), sign)
     return z.like(s), z.like(c)
 
@@ -218,13 +212,9 @@ def divide(a, b, value):
     `a` is a polynomial or a tensor; `value` is that of the quotient.
     """
     numerator, q = a.table if isinstance(a, Polynomial) else {}, {(): value}
-    for term in b.space.monomials[1:]:
-        parts = [
-            -b.space.join(j, rest, b.table[j] * q[rest])
-            for j, rest in b.space.pairs[term]
-            if j and j in b.table and rest in q
-        ]
-        rest = total([numerator.get(term), *parts])
+    for term in b.space.terms[1:]:
+        moved = b.space.products(b.moves, q, operator.mul, b.space.pairs[term])
+        rest = total([numerator.get(term), None if moved is None else -moved])
         if rest is not None:
             q[term] = rest / b.value
     return b.like(q)
@@ -288,7 +278,7 @@ def general_power(base, exponent):
     no value.
     """
     value = ops.power(*(getattr(x, "value", x) for x in (base, exponent)))
-    rest = Polynomial(exponent.space, {t: c for t, c in exponent.table.items() if t})
+    rest = Polynomial(exponent.space, exponent.moves)
     if not isinstance(base, Polynomial):
         positive = base > 0
         logarithm = ops.where(positive, ops.log(ops.where(positive, base, 1.0)), 0.0)

@@ -8,7 +8,7 @@ def spread(x):
     """The same polynomial with all coefficients of the full shape of the value."""
     shape = tuple(ops.shape(x.value))
     tables = {
-        term: _broadcast(c, (x.space.directions, *shape) if x.space.rides(term) else shape)
+        term: _broadcast(c, (x.space.directions, *shape) if x.space.stacked(term) else shape)
         for term, c in x.table.items()
         if term
     }
@@ -26,7 +26,7 @@ def fit(x, value):
     sample = tuple(ops.shape(value))[1:]
 
     def fitted(term, c):
-        axes = 1 + x.space.rides(term)
+        axes = 1 + x.space.stacked(term)
         return _broadcast(c, (*tuple(ops.shape(c))[:axes], *sample))
 
     return x.like({term: fitted(term, c) if term else value for term, c in x.table.items()})
@@ -50,7 +50,7 @@ def deepen(x, rank):
     x, ones = spread(x), (1,) * (rank - x.ndim)
 
     def deep(term, c):
-        shape, lead = tuple(ops.shape(c)), int(x.space.rides(term))
+        shape, lead = tuple(ops.shape(c)), int(x.space.stacked(term))
         return ops.reshape(c, (*shape[:lead], *ones, *shape[lead:]))
 
     return x.like({term: deep(term, c) for term, c in x.table.items()})
@@ -67,10 +67,10 @@ def map_linear(function, tensors, keeps_batch):
         tensors = [x if is_plain(x) else spread(x) for x in tensors]
     results = function([x if is_plain(x) else x.value for x in tensors])
     tables = [{(): result} for result in results]
-    for term in space.monomials[1:]:
+    for term in space.terms[1:]:
         coefficients = [None if is_plain(x) else x.table.get(term) for x in tensors]
         if any(c is not None for c in coefficients):
-            parts = _complete(coefficients, tensors, space.rides(term))
+            parts = _complete(coefficients, tensors, space.stacked(term))
             for table, part in zip(tables, _ride(function, parts, space, term, keeps_batch)):
                 table[term] = part
     example = next(x for x in tensors if not is_plain(x))
@@ -82,7 +82,7 @@ def is_plain(x):
 
 
 def _ride(function, parts, space, term, keeps_batch):
-    if not space.rides(term):
+    if not space.stacked(term):
         batch = parts[0].shape[0] if keeps_batch and parts[0].shape else None
         return [_keep_batch(result, batch) for result in function(parts)]
     if not keeps_batch:

@@ -11,13 +11,16 @@ import numpy as np
 from keras import ops
 
 from keras_derivs import backend
-from keras_derivs.engine import together
+from keras_derivs.engine import layout
+from keras_derivs.engine.sums import weighted_sum
 from keras_derivs.engine.target import Target, scatter, size, take
-from keras_derivs.engine.taylor.polynomial import Polynomial, Space, factorial
+from keras_derivs.engine.taylor.carried import carried
+from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply_output
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
-from keras_derivs.engine.terms import sort_term
+from keras_derivs.engine.taylor.space import Space
+from keras_derivs.engine.terms import Sum, single_terms
 from keras_derivs.graph import private
 
 # Of a Laplacian's directions, by default: fewer at once stay in the processor's cache.
@@ -116,28 +119,38 @@ def _unknown_shape():
 
 def partials(target, request):
     """For each term, a tensor of y's shape."""
-    terms = [sort_term(term) for term in request.terms]
-    space = Space(terms)
+    form = carried(request.terms)
+    entries = sorted({entry for term in single_terms(request.terms) for entry in term})
     tangents = {}
-    for k, index in sorted({entry for term in terms for entry in term}):
-        tangents.setdefault(k, {})[((k, index),)] = one_hot(target.xs[k], [index])[0]
-    y = propagate(target, space, tangents)
-    table = spread(y).table
-    return y.value, [_derivative(table, term, y.value) for term in terms]
+    for k, index in entries:
+        move = one_hot(target.xs[k], [index])[0]
+        for term, weight in _first_order(form.space, (k, index)):
+            move = move * weight if weight != 1 else move
+            moves = tangents.setdefault(k, {})
+            moves[term] = moves[term] + move if term in moves else move
+    y = spread(propagate(target, form.space, tangents))
+    return y.value, [_read(y, reading) for reading in form.readings]
 
 
-def _derivative(table, term, like):
-    if term not in table:
-        return ops.zeros_like(like)
-    factor = factorial(term)
-    return table[term] if factor == 1 else table[term] * factor
+def _first_order(space, entry):
+    """(term, weight) of the coefficients in which an entry of x stands itself."""
+    for term in space.terms:
+        if isinstance(term, Sum):
+            yield from ((term, w) for one, w in zip(term.terms, term.weights) if one == (entry,))
+        elif term == (entry,):
+            yield term, 1
+
+
+def _read(y, reading):
+    """sum of weight times coefficient, of y's shape."""
+    found = weighted_sum((w, y.table[term]) for term, w in reading.items() if term in y.table)
+    return ops.zeros_like(y.value) if found is None else found
 
 
 def jvp(target, request):
     """J v, of y's shape."""
-    space = Space([(0,)])
-    y = propagate(target, space, {k: {(0,): v} for k, v in enumerate(request.vectors)})
-    return y.value, [_derivative(spread(y).table, (0,), y.value)]
+    y = propagate(target, Space([(0,)]), {k: {(0,): v} for k, v in enumerate(request.vectors)})
+    return y.value, [_read(spread(y), {(0,): 1})]
 
 
 def jacobian(target, request):
@@ -173,7 +186,7 @@ def _complete(y, term):
     if term in y.table:
         return y.table[term]
     shape = tuple(ops.shape(y.value))
-    lead = (y.space.directions,) if y.space.rides(term) else ()
+    lead = (y.space.directions,) if y.space.stacked(term) else ()
     return ops.zeros((*lead, *shape), dtype=y.dtype)
 
 
@@ -233,20 +246,21 @@ def _at_columns(part, columns, entries):
 
 def _collapsed(target, moves, weights):
     """y, and sum_d w_d d2y/dv_d^2 along directions v_d that are given for each x."""
-    space = Space([(0, 0)], directions=len(weights), weights=tuple(weights.tolist()))
+    whole = Sum(((0, 0),), (tuple(weights.tolist()),))
+    space = Space(sums=[whole], directions=len(weights))
     y = propagate(target, space, {k: {(0,): move} for k, move in moves.items()})
-    return y.value, _complete(y, (0, 0)) * 2
+    return y.value, _complete(y, whole) * 2
 
 
 def hessian(target, request):
     """For each pair of entries of x, (B, rows, columns, columns)."""
-    terms = together.terms(request, target.xs)
+    terms = layout.terms(request, target.xs)
     if terms is None:
         raise _unknown_shape()
     y, values = partials(target, replace(request, terms=terms))
     request, found = request.listed(), dict(zip(terms, values))
     request = replace(request, rows=target.rows(y, request.rows))
-    return y, together.assemble(request, target.xs, found.get)
+    return y, layout.assemble(request, target.xs, found.get)
 
 
 def _all_columns(x, columns):

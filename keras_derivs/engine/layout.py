@@ -1,4 +1,4 @@
-"""Matrices of derivatives as lists of partial derivatives, so that several share one pass.
+"""The results of a request, laid out from partial derivatives, so that several share one pass.
 
 A term is a tuple of entries (number of x, flat index), as in `Request.terms`.
 """
@@ -8,14 +8,15 @@ import itertools
 import numpy as np
 from keras import ops
 
+from keras_derivs.engine.sums import weighted_sum
 from keras_derivs.engine.target import flatten, size, take
-from keras_derivs.engine.terms import sort_term
+from keras_derivs.engine.terms import single_terms, sort_term, weights_of
 
 
 def terms(request, xs):
     """The partial derivatives that a request is made of; `None` where they cannot be listed."""
     if request.kind == "partials":
-        return list(request.terms)
+        return single_terms(request.terms)
     if request.kind not in _POWERS:
         return None
     blocks = entries(request, xs)
@@ -48,18 +49,21 @@ def entries(request, xs):
 def assemble(request, xs, find):
     """The results of a request; `find` gives the partial derivative for a term, of y's shape."""
     if request.kind == "partials":
-        return [find(term) for term in request.terms]
+        weights = map(weights_of, request.terms)
+        return [weighted_sum((w, find(term)) for term, w in one.items()) for one in weights]
     request = request.listed()
     blocks = entries(request, xs)
     if request.kind == "hessian":
         return [[_block(request, find, one, two) for two in blocks] for one in blocks]
     if request.directions is not None:
         factors = _factors(request, list(itertools.chain(*blocks)))
-        return [weighted_sum(list(map(find, factors)), factors.values())]
+        return [weighted_sum(zip(factors.values(), map(find, factors)))]
     power = _POWERS[request.kind]
     found = [[find((entry,) * power) for entry in block] for block in blocks]
     if request.kind == "laplacian":
-        return [weighted_sum(list(itertools.chain(*found)), request.weights)]
+        found = list(itertools.chain(*found))
+        weights = itertools.repeat(1.0) if request.weights is None else request.weights.tolist()
+        return [weighted_sum(zip(weights, found))]
     return [
         ops.stack([_select(request, derivative) for derivative in block], axis=-1)
         for block in found
@@ -72,18 +76,10 @@ def _factors(request, flat):
     matrix = (v.T if request.weights is None else v.T * request.weights) @ v
     least = 1e-14 * np.max(np.abs(matrix), initial=0)
     return {
-        sort_term((flat[i], flat[j])): matrix[i, j] * (1 if i == j else 2)
+        sort_term((flat[i], flat[j])): float(matrix[i, j]) * (1 if i == j else 2)
         for i, j in itertools.combinations_with_replacement(range(len(flat)), 2)
         if abs(matrix[i, j]) > least
     }
-
-
-def weighted_sum(derivatives, weights=None):
-    """The sum of tensors, with factors where they are not one."""
-    if weights is not None:
-        pairs = zip(derivatives, weights)
-        derivatives = [d if weight == 1 else d * float(weight) for d, weight in pairs]
-    return sum(derivatives[1:], start=derivatives[0])
 
 
 def _select(request, derivative):
