@@ -156,7 +156,7 @@ def products(work, mode):
 
     Each coefficient goes through every layer once forward (x k) and twice backward (g k', x' g).
     """
-    coefficients = {"burgers": [1] * 4, "line": [1] * (work.order + 1), "biharmonic": [1] * 13}
+    coefficients = {"burgers": [1] * 4, "line": [1] * (work.order + 1), "biharmonic": [1] * 11}
     riding = coefficients.get(work.kind, [1, work.features, 1])  # along the batch axis
     rows = [times * work.points for times in riding]
     (width,) = set(work.widths)

@@ -103,6 +103,9 @@ ROWS = {
     "mish": layer(lambda: layers.Activation("mish")),
     "hard_silu layer": layer(lambda: layers.Activation("hard_silu")),
     "glu": row(ops.glu),
+    "rms_normalization, scale that varies": row(
+        lambda x: ops.rms_normalization(x, scale=ops.exp(x))
+    ),
     "threshold": row(lambda x: ops.threshold(x, 0.5, 0.1)),
     "clip": row(lambda x: ops.clip(x, -1.0, 1.0)),
     "add": row(lambda x: x + ops.sin(x)),

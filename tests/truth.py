@@ -27,7 +27,7 @@ def close(found, expected, tolerance):
 def jacobian(function, x, step=1e-3, at_once=True):
     """df/dx per sample, (B, *out, *in), by Richardson-extrapolated central differences.
 
-    All shifted points ride in one batch, unless the rows of `function` are not independent.
+    All shifted points are one batch, unless the rows of `function` are not independent.
     """
     x = np.asarray(x, "float64")
     entries = x[:1].size

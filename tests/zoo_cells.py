@@ -1,6 +1,6 @@
 """The cells of the zoo's table: a derivative of a row, by a strategy, in a mode, against truth.
 
-Truth are central differences of plain calls in float64; all shifted points ride in one batch.
+Truth are central differences of plain calls in float64; all shifted points are one batch.
 `python tests/zoo_cells.py` writes docs/zoo.md.
 """
 

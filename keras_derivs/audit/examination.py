@@ -102,7 +102,7 @@ class _Graphs:
     def __init__(self, specified):
         self.specified, self.known = specified, {}
 
-    def of(self, num_rows):
+    def traced(self, num_rows):
         """What is known of the operations; `None` if the model cannot be traced on these rows."""
         if num_rows not in self.known and self.size is None:
             target, wrt = self.specified, self.specified.wrt
@@ -117,19 +117,19 @@ class _Graphs:
         return next((n for n, graph in self.known.items() if graph is not None), None)
 
     def steps(self, num_rows):
-        return [] if self.of(num_rows) is None else self.of(num_rows)[0]
+        return [] if self.traced(num_rows) is None else self.traced(num_rows)[0]
 
     def inside(self, num_rows):
         """The steps that count from the second order on, or `None`: not known."""
-        return [] if self.of(num_rows) is None else self.of(num_rows)[1]
+        return [] if self.traced(num_rows) is None else self.traced(num_rows)[1]
 
     def too_large(self, num_rows):
         """In words, how much more memory than allowed a run would take; `None` if it fits."""
         model, fixed = self.specified.model, bool(_sizes(self.specified, ()))
         taken = memory.of_specs(model, self._unknown(num_rows))
         most = memory.MOST_BYTES if fixed else memory.most_bytes(model, num_rows)
-        if taken <= most and self.of(num_rows) is not None:
-            taken = self.of(num_rows)[2] * num_rows / self.size
+        if taken <= most and self.traced(num_rows) is not None:
+            taken = self.traced(num_rows)[2] * num_rows / self.size
         elif taken <= most and num_rows > memory.MOST_ROWS and not fixed:
             taken = math.inf  # not known
         return f"{num_rows} of them would take {memory.words(taken)}" if taken > most else None
@@ -180,7 +180,7 @@ def _not_run(specified, graphs, obstacle):
 def _judge(trial, graphs, order, coupled):
     model, num_rows = trial.target.model, len(trial.probe.roles)
     _check_shape(trial, num_rows)
-    unchecked, mixed, traced = [], None, graphs.of(num_rows) is not None
+    unchecked, mixed, traced = [], None, graphs.traced(num_rows) is not None
     if not coupled or not traced:
         mixed = _run_mixed(trial, unchecked, slopes=not traced)
     if mixed is not None and not coupled:

@@ -31,13 +31,13 @@ class Fold:
 
     def unfolded(self, inputs):
         """The inputs of the model, from those of an engine."""
-        return [self.apart(x) if self._folds(n) else x for n, x in enumerate(inputs)]
+        return [self.split_rows(x) if self._folds(n) else x for n, x in enumerate(inputs)]
 
     def output(self, y):
         """What an engine sees of an output of the model."""
         return ops.swapaxes(y, 0, 1) if self.shared else rows(y)
 
-    def apart(self, x):
+    def split_rows(self, x):
         """(functions places, …) as (functions, places, …)."""
         return ops.reshape(x, (*self.batch, *ops.shape(x)[1:]))
 

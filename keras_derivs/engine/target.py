@@ -181,7 +181,7 @@ def scatter(v, indices, entries):
     indices = np.asarray(indices)
     if np.array_equal(indices, np.arange(entries)):
         return v
-    parts = [_gathered(v, indices, group, entries) for group in _apart(indices)]
+    parts = [_gathered(v, indices, group, entries) for group in _without_repeats(indices)]
     return sum(parts[1:], start=parts[0])
 
 
@@ -191,7 +191,7 @@ def _gathered(v, indices, group, entries):
     return ops.where(there, ops.take(v, source, axis=-1), ops.zeros((), v.dtype))
 
 
-def _apart(indices):
+def _without_repeats(indices):
     """Groups of positions in `indices`, in each of which no index is repeated."""
     order = np.argsort(indices, kind="stable")
     occurrence = np.arange(len(order)) - np.searchsorted(indices[order], indices[order])

@@ -262,12 +262,12 @@ def check_differentiable(tensor, role, name, owner):
         )
 
 
-def check_batches(flat, declared, owner, apart=()):
+def check_batches(flat, declared, owner, own_rows=()):
     """The inputs of one call have as many rows, save those that a model declares to have one.
 
-    Those at the positions `apart` have rows of their own.
+    Those at the positions `own_rows` have rows of their own.
     """
-    pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in apart]
+    pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in own_rows]
     sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1]
     if len(set(sizes) - {None}) > 1:
         raise ValueError(

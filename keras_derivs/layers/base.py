@@ -151,8 +151,8 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         flat = keras.tree.flatten(inputs)
         fold = plan.folded and plan.folded.at(flat)
         shared = plan.request.shared
-        apart = plan.wrt if shared else ()
-        arguments.check_batches(flat, plan.target.inputs, self.name, apart)
+        own_rows = plan.wrt if shared else ()
+        arguments.check_batches(flat, plan.target.inputs, self.name, own_rows)
         masks = masks or [None] * len(flat)
         alone = mode.training or self.coupled or plan.findings.random or shared
         flat = flat if fold is None else fold.folded(flat)
@@ -180,7 +180,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
             for result, shape in zip(self.select(plan, _flat(results)), shapes)
         ]
         if target.fold is not None:
-            y, *results = map(target.fold.apart, (y, *results))
+            y, *results = map(target.fold.split_rows, (y, *results))
         return self._finish(y, results, target.structure)
 
     def rows(self, shape):
@@ -207,12 +207,12 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         """The partial derivatives asked for, as tuples of (number of x, entry)."""
         return ()
 
-    def complete(self, request, xs):
+    def with_directions(self, request, xs):
         """The request, with the directions of a sum; `xs` are the specs of its columns."""
         return request
 
     def with_vectors(self, plan, target, vectors):
-        """The request, completed by what a call brings: the vectors of a product."""
+        """The request with what a call brings: the vectors of a product."""
         return plan.request
 
     def select(self, plan, results):

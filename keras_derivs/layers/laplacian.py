@@ -7,8 +7,8 @@ from keras import ops
 from keras_derivs import limits
 from keras_derivs.layers import arguments
 from keras_derivs.layers.base import register
-from keras_derivs.layers.operators import operator
 from keras_derivs.layers.sampling import SampledLayer
+from keras_derivs.layers.second_order_operator import operator
 from keras_derivs.typing import Any, ArrayLike, Layer, Which, Wrt
 
 
@@ -103,7 +103,7 @@ class Laplacian(SampledLayer):
     def pack(self, results, structure):
         return results[0]
 
-    def complete(self, request, xs):
+    def with_directions(self, request, xs):
         if self.random is None and self.operator.num_inputs is None:
             return request
         request = replace(request, columns=_every_entry(request.columns, xs))

@@ -96,8 +96,8 @@ def warn(layer, plan, mode):
         layer.told.add(HELD)
         _warn(layer, HELD)
     asked = mode.training or layer.audit  # without an audit, it is not known what is random
-    apart = asked and not value and isinstance(layer.model, SubGraph)
-    if apart and plan.findings.random and SEPARATE not in layer.told:
+    separate = asked and not value and isinstance(layer.model, SubGraph)
+    if separate and plan.findings.random and SEPARATE not in layer.told:
         layer.told.add(SEPARATE)
         _warn(layer, SEPARATE)
 

@@ -77,7 +77,7 @@ def make(layer, inputs, flat, training):
     findings, told = audit.Findings([]), ()
     if final:
         findings = _examine(layer, target, request, flat)
-        told = (*lacks(layer, findings.steps, request.order), *findings.notes)
+        told = (*missing_parts(layer, findings.steps, request.order), *findings.notes)
 
     def obstacle():
         if not final:
@@ -126,7 +126,7 @@ def specs(model, shapes, dtype):
     )
 
 
-def lacks(layer, steps, order):
+def missing_parts(layer, steps, order):
     """What the derivative lacks."""
     return [*notes(layer.model, _outside(layer, steps), order), *calls.quantised(layer.model)]
 
@@ -279,4 +279,4 @@ def _request(layer, coordinates, wrt, xs, y, folded):
     terms = layer.terms(coordinates, wrt)
     request = Request(layer.kind, rows, columns, terms, chunk_size=layer.chunk_size)
     request = replace(request, shared=folded is not None and folded.fold.shared)
-    return layer.complete(request, [xs[k] for k, _ in columns])
+    return layer.with_directions(request, [xs[k] for k, _ in columns])

@@ -86,7 +86,7 @@ class ProjectedLayer(SampledLayer):
             )
         return super().rows(shape)
 
-    def complete(self, request, xs):
+    def with_directions(self, request, xs):
         return replace(request, num_samples=self.num_samples)
 
     def with_vectors(self, plan, target, vectors):

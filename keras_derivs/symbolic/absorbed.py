@@ -57,7 +57,7 @@ def _combines(node):
 def _combination(tensor, members, expressions):
     """A tensor in the derivatives of the members, without the value of what they differentiate."""
     roots = combination.unique(root for member in members for root in member.roots)
-    found = expressions.of(tensor, roots, combination.settings(members[0].layer))
+    found = expressions.find(tensor, roots, combination.settings(members[0].layer))
     if found is None or found.shifted or found.base is not members[0].base:
         return None
     place = {term: n for n, term in enumerate(found.terms)}

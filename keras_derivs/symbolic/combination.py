@@ -107,7 +107,7 @@ class Expressions:
     def __init__(self):
         self._found = {}
 
-    def of(self, tensor, roots, needed):
+    def find(self, tensor, roots, needed):
         """A tensor in derivatives, by `roots` among others, of an earlier one, or of itself.
 
         `needed` are the settings of its derivatives; `None` if it is too large.
@@ -124,7 +124,7 @@ class Expressions:
         layer, roots = node.operation.derivative, unique([*roots_of(node), *roots])
         if not independent(roots):
             return None
-        return differentiate(node, self.of(node.input_tensors[0], roots, settings(layer)), roots)
+        return differentiate(node, self.find(node.input_tensors[0], roots, settings(layer)), roots)
 
     def _earlier(self, tensor, roots, needed):
         node = producer(tensor)
@@ -137,7 +137,7 @@ class Expressions:
             return found and found[place]
         if operation_name(node) not in LINEAR or variables(node):
             return None
-        return _of_operation(node, place, [self.of(x, roots, needed) for x in node.input_tensors])
+        return _of_operation(node, place, [self.find(x, roots, needed) for x in node.input_tensors])
 
 
 def leads(roots, base):

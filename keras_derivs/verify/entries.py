@@ -90,7 +90,7 @@ class Partials:
         self.scales = {k: scale(problem.inputs[k]) for k in wrt}
         self.zoom = np.ones(len(problem.inputs[0])) if problem.zoom is None else problem.zoom
 
-    def of(self, directions):
+    def along(self, directions):
         key = tuple(
             (k, move.tobytes()) for moves in directions for k, move in sorted(moves.items())
         )

@@ -148,7 +148,7 @@ class LayerSubject(Subject):
         request = self.auto.with_vectors(plan, target, self._of(self.vectors, len(flat[0])))
         request = replace(request, vectors=tuple(map(as_numpy, request.vectors)))
         partials, linear = Partials(problem, plan.wrt), self.auto.linear
-        y = keras.ops.convert_to_tensor(partials.of(())["value"])
+        y = keras.ops.convert_to_tensor(partials.along(())["value"])
         labels = map(keras.ops.convert_to_tensor, self._of(self.labels, len(y)))
         if self.places is not None:
             labels = (label[:, None] for label in labels)
@@ -157,7 +157,7 @@ class LayerSubject(Subject):
 
         def arranged(part, signs=None):
             def find(*moves):
-                found = partials.of(moves)
+                found = partials.along(moves)
                 sign = 1.0 if signs is None else signs.choice([-1.0, 1.0])
                 return found[part] * sign + (0.0 if linear or part == "value" else found["value"])
 

@@ -70,7 +70,7 @@ class Plain:
 
     @cached_property
     def copies(self):
-        """How many copies of the batch may ride in the batch axis of one call."""
+        """How many copies of the batch may stand in the batch axis of one call."""
         others = [_moved(x) for x in self.sample]
         try:
             y = self([np.concatenate(three) for three in zip(others, self.sample, others)])

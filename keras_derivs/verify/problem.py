@@ -63,7 +63,7 @@ class Problem:
 
     @property
     def stacks(self):
-        """Whether copies of the batch may ride in the batch axis of one call."""
+        """Whether copies of the batch may stand in the batch axis of one call."""
         return self.plain.copies > 1
 
     def __call__(self, inputs):

@@ -67,10 +67,10 @@ def _eigenvalues(op, by_values, by_vectors, plain):
 def _repeated(values):
     """Whether two values of a matrix are equal, up to rounding."""
     size = tf.abs(values)
-    apart = tf.abs(values[..., None, :] - values[..., None])
-    apart = tf.linalg.set_diag(apart, tf.fill(tf.shape(size), size.dtype.max))
+    gaps = tf.abs(values[..., None, :] - values[..., None])
+    gaps = tf.linalg.set_diag(gaps, tf.fill(tf.shape(size), size.dtype.max))
     allowed = SAME * np.finfo(size.dtype.as_numpy_dtype).eps * tf.reduce_max(size, -1)
-    return tf.reduce_min(apart, [-2, -1]) <= allowed
+    return tf.reduce_min(gaps, [-2, -1]) <= allowed
 
 
 def _unless_repeated(repeated, by_vectors, found, values):

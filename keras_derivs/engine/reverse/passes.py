@@ -2,7 +2,7 @@
 
 An index of an output or an input is an int, or a tensor with one index for each row of a batch
 of copies: many derivatives either are pulled back one by one from one pass, while they are few,
-or ride in the batch axis, in chunks.
+or are put into the batch axis, in chunks.
 """
 
 import keras

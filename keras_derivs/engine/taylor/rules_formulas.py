@@ -18,8 +18,21 @@ from keras_derivs.graph.private import numpy as knp
 LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
 
 
-def formula(*classes):
+def composed(*classes):
     """Register a function of `(operation, *arguments)`, written in `keras.ops`."""
+
+    def register(function):
+        @taylor_rule(*classes)
+        def rule(operation, *args, **kwargs):
+            return call(functools.partial(function, operation), *args, **kwargs)
+
+        return function
+
+    return register
+
+
+def formula(*classes):
+    """As `composed`; the value is that of the operation itself."""
 
     def register(function):
         @taylor_rule(*classes)

@@ -2,12 +2,11 @@
 
 from keras import layers, ops
 
-from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply, call, call_layer
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
-from keras_derivs.engine.taylor.rules_bilinear import einsum, matmul, plus
+from keras_derivs.engine.taylor.rules_bilinear import matmul, plus
+from keras_derivs.engine.taylor.rules_formulas import composed
 from keras_derivs.engine.taylor.rules_linear import apply_linear
-from keras_derivs.engine.taylor.rules_reductions import softmax
 from keras_derivs.graph import private
 from keras_derivs.graph.private import activations, nn
 from keras_derivs.graph.private import numpy as knp
@@ -58,42 +57,30 @@ def convolution(layer, x):
     return activate(layer.activation, y)
 
 
-@taylor_rule(nn.DotProductAttention)
+@composed(nn.DotProductAttention)
 def dot_product_attention(operation, query, key, value, bias=None, mask=None, scale=None):
     """softmax(q k / sqrt(size) + bias) v, for tensors of (batch, length, heads, size)."""
-    require_plain(operation, bias, mask, scale)
     if operation.attn_logits_soft_cap is not None or query.shape[2] != key.shape[2]:
         raise unsupported(operation, "caps its logits or groups its heads")
-    size = key.shape[-1]
-    scores = _einsum("btnh,bsnh->bnts", query, key)
-    scale = 1 / ops.sqrt(ops.cast(size, "float32")) if scale is None else scale
+    scores = ops.einsum("btnh,bsnh->bnts", query, key)
+    scale = 1 / ops.sqrt(ops.cast(key.shape[-1], "float32")) if scale is None else scale
     scores = scores * ops.cast(scale, scores.dtype)  # rounded to float32, as Keras does
-    scores = scores if bias is None else plus(scores, ops.convert_to_tensor(bias, scores.dtype))
-    scores = _masked(scores, mask, operation.is_causal)
-    weights = softmax(scores, -1) if isinstance(scores, Polynomial) else ops.softmax(scores)
-    return _einsum("bnts,bsnh->btnh", weights, value)
-
-
-def _einsum(subscripts, a, b):
-    if isinstance(a, Polynomial) or isinstance(b, Polynomial):
-        return einsum(knp.Einsum(subscripts, name="einsum"), a, b)
-    return ops.einsum(subscripts, a, b)
+    scores = scores if bias is None else scores + ops.convert_to_tensor(bias, scores.dtype)
+    weights = ops.softmax(_masked(scores, mask, operation.is_causal), axis=-1)
+    return ops.einsum("bnts,bsnh->btnh", weights, value)
 
 
 def _masked(scores, mask, causal):
     """Masked scores are lowered to where their softmax is zero."""
-    lowest = -0.5 * 10.0 ** (38 if scores.dtype != "float16" else 4)
     if causal:
         length, width = scores.shape[-2:]
         seen = ops.reshape(ops.arange(length), (-1, 1)) >= ops.arange(width)
         mask = seen if mask is None else ops.logical_and(ops.cast(mask, "bool"), seen)
     if mask is None:
         return scores
-    kept = ops.cast(mask, scores.dtype)
-    if not isinstance(scores, Polynomial):
-        return scores * kept + (1 - kept) * lowest
-    value = scores.value * kept + (1 - kept) * lowest
-    return scores.each(lambda c: c * kept).with_value(value)
+    kept = ops.cast(ops.cast(mask, "bool"), scores.dtype)
+    lowest = -0.5 * 10.0 ** (38 if scores.dtype != "float16" else 4)
+    return scores * kept + (1 - kept) * lowest
 
 
 @taylor_rule(layers.MultiHeadAttention)

@@ -58,7 +58,7 @@ def never(operation, x, *args):
     return False
 
 
-def apart(*names, added=0):
+def spares_batch(*names, added=0):
     """Whether the axes that an operation names leave out axis 0; `None` names them all."""
 
     def keeps_batch(operation, x, *args):
@@ -106,12 +106,14 @@ def _leaves_axes(last):
 linear([knp.Transpose], _transposes_samples)
 linear([knp.Reshape], _reshapes_samples)
 linear([knp.GetItem], _indexes_samples)
-linear([knp.Concatenate, knp.Split, core.Unstack, knp.Repeat, knp.Roll, knp.Flip], apart("axis"))
-linear([knp.Cumsum, knp.Sum, knp.Mean, knp.Take, knp.Diff, knp.Squeeze], apart("axis"))
-linear([knp.Trapezoid], apart("axis"))
-linear([knp.Stack, knp.ExpandDims], apart("axis", added=1))
-linear([knp.Swapaxes, knp.Trace, knp.Diagonal], apart("axis1", "axis2"))
-linear([knp.Moveaxis], apart("source", "destination"))
+linear(
+    [knp.Concatenate, knp.Split, core.Unstack, knp.Repeat, knp.Roll, knp.Flip], spares_batch("axis")
+)
+linear([knp.Cumsum, knp.Sum, knp.Mean, knp.Take, knp.Diff, knp.Squeeze], spares_batch("axis"))
+linear([knp.Trapezoid], spares_batch("axis"))
+linear([knp.Stack, knp.ExpandDims], spares_batch("axis", added=1))
+linear([knp.Swapaxes, knp.Trace, knp.Diagonal], spares_batch("axis1", "axis2"))
+linear([knp.Moveaxis], spares_batch("source", "destination"))
 linear([knp.Tile], _leaves_first_alone("repeats", 1))
 linear([knp.Tril, knp.Triu], lambda operation, x: x.ndim > 2)
 linear([knp.BroadcastTo, knp.Ravel, knp.TakeAlongAxis, core.Slice], never)

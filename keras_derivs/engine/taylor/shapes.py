@@ -60,7 +60,7 @@ def map_linear(function, tensors, keeps_batch):
     """A function that is linear in all `tensors` together, coefficient by coefficient.
 
     `tensors` are polynomials and plain tensors; the results become polynomials. Where the
-    function treats every entry of axis 0 alike (`keeps_batch`), directions ride in that axis.
+    function treats every entry of axis 0 alike (`keeps_batch`), directions are put into that axis.
     """
     space = next(x.space for x in tensors if not is_plain(x))
     if not keeps_batch:
@@ -70,8 +70,8 @@ def map_linear(function, tensors, keeps_batch):
     for term in space.terms[1:]:
         coefficients = [None if is_plain(x) else x.table.get(term) for x in tensors]
         if any(c is not None for c in coefficients):
-            parts = _complete(coefficients, tensors, space.stacked(term))
-            for table, part in zip(tables, _ride(function, parts, space, term, keeps_batch)):
+            parts = _alike(coefficients, tensors, space.stacked(term))
+            for table, part in zip(tables, _at_term(function, parts, space, term, keeps_batch)):
                 table[term] = part
     example = next(x for x in tensors if not is_plain(x))
     return [example.like(table) for table in tables]
@@ -81,7 +81,7 @@ def is_plain(x):
     return not hasattr(x, "table")
 
 
-def _ride(function, parts, space, term, keeps_batch):
+def _at_term(function, parts, space, term, keeps_batch):
     if not space.stacked(term):
         batch = parts[0].shape[0] if keeps_batch and parts[0].shape else None
         return [_keep_batch(result, batch) for result in function(parts)]
@@ -110,22 +110,22 @@ def _keep_batch(c, batch):
     return ops.reshape(c, (1, *tuple(ops.shape(c))[1:]))
 
 
-def _complete(coefficients, tensors, rides):
+def _alike(coefficients, tensors, stacked):
     """The coefficients of one monomial, of equal batch axes, zeros in the place of absent ones."""
     if len(tensors) == 1:
         return coefficients
     present = [c for c in coefficients if c is not None]
-    lead = next(((c.shape[0],) for c in present if rides), ())
-    sizes = {c.shape[rides] for c in present}
+    lead = next(((c.shape[0],) for c in present if stacked), ())
+    sizes = {c.shape[stacked] for c in present}
     shared = sizes == {1}
 
-    def complete(c, x):
+    def full(c, x):
         value = x if is_plain(x) else x.value
         shape = (*lead, *((1,) if shared else ()), *tuple(ops.shape(value))[int(shared) :])
         dtype = present[0].dtype
         return ops.zeros(shape, dtype=dtype) if c is None else _broadcast(c, shape)
 
-    return [complete(c, x) for c, x in zip(coefficients, tensors)]
+    return [full(c, x) for c, x in zip(coefficients, tensors)]
 
 
 def _broadcast(c, shape):

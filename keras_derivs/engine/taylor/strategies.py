@@ -175,13 +175,14 @@ def _along_columns(target, request, space_of, wanted):
             poly = propagate(target, space, {k: {(0,): directions}})
             y = poly.value
             for piece, term in zip(pieces, wanted):
-                piece.append(_complete(poly, term))
+                piece.append(_coefficient(poly, term))
         for results, piece in zip(found, pieces):
             results.append(piece[0] if len(piece) == 1 else ops.concatenate(piece, axis=0))
     return y, found
 
 
-def _complete(y, term):
+def _coefficient(y, term):
+    """A coefficient of the full shape, zeros where it is absent."""
     y = spread(y)
     if term in y.table:
         return y.table[term]
@@ -249,7 +250,7 @@ def _collapsed(target, moves, weights):
     whole = Sum(((0, 0),), (tuple(weights.tolist()),))
     space = Space(sums=[whole], directions=len(weights))
     y = propagate(target, space, {k: {(0,): move} for k, move in moves.items()})
-    return y.value, _complete(y, whole) * 2
+    return y.value, _coefficient(y, whole) * 2
 
 
 def hessian(target, request):
