@@ -22,7 +22,8 @@ BELOW = {
     "audit": {"backend", "engine", "graph"},
     "layers": {"audit", "backend", "engine", "graph", "limits", "reloading"},
     "export": {"backend", "engine", "graph", "layers"},
-    "symbolic": {"audit", "engine", "graph", "layers", "limits", "reloading"},
+    "symbolic": {"engine", "graph", "layers", "limits", "reloading"},
+    "verify": {"backend", "engine", "graph", "layers", "symbolic"},
     "features": {"graph"},
     "plotting": {"features", "layers"},
     "tables": set(),
@@ -82,6 +83,17 @@ def test_imports_run_one_way(package):
         "typing",
     }
     assert others <= BELOW[package], others - BELOW[package]
+
+
+def test_the_map_of_the_package_is_true():
+    """CONTRIBUTING names every sub-package, and no file that is not there."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    folders = {f.name for f in ROOT.iterdir() if f.is_dir() and (f / "__init__.py").exists()}
+    assert {name for name in folders if f"`{name}/" not in text} == set()
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    there = {file.name for file in ROOT.rglob("*.py")}
+    named = {name for name in re.findall(r"`(?:[a-z_]+/)*([a-z_]+\.py)`", table)}
+    assert named and named <= there, named - there
 
 
 def test_only_what_every_framework_defines_is_asked_of_the_backend():

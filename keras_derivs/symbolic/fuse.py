@@ -22,8 +22,9 @@ def fuse(model: Model) -> Model:
     `kd.gradient(u, x)` and `kd.diff(u, x, x)`, written one by one, each run anew through the
     network that made `u`, and a derivative of a derivative nests. This puts one request in their
     place, as if all had been written as one `kd.partials`, wherever that costs fewer passes. It
-    sees through linear arithmetic in between, and leaves what it cannot merge as it was. Weights
-    and layers stay those of the given model.
+    sees through linear arithmetic in between, and leaves what it cannot merge as it was. A sum of
+    derivatives, such as `diff(u, t, t) - 4 * diff(u, x, x)` or a Laplacian of a Laplacian, is
+    carried as one coefficient. Weights and layers stay those of the given model.
 
     Args:
         model: A functional `keras.Model` with derivatives between symbolic tensors in it.
