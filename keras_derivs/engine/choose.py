@@ -10,7 +10,7 @@ from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import sampled as sampled_taylor
 from keras_derivs.engine.taylor import strategies as taylor
-from keras_derivs.engine.taylor.rules import UnsupportedOperation  # noqa: F401 (of `solve`)
+from keras_derivs.engine.taylor.rules import UnsupportedOperation
 
 # kind of derivative -> strategy -> (what computes it, what it costs); the first wins a tie.
 # The former takes (target, request) and returns (y, results).
@@ -83,10 +83,11 @@ def choose(strategy, request, y, xs, obstacle):
     if culprit is None:
         return Choice(best, prices[best][1], _reason(best, names, prices))
     if strategy == "taylor":
-        raise ValueError(
+        raise UnsupportedOperation(
             f"`strategy='taylor'` needs a Taylor rule for every operation. Received: {culprit}. "
             f"Use 'auto', which takes the tape for this model, or register a rule with "
-            f"`taylor_rule`."
+            f"`taylor_rule`.",
+            culprit,
         )
     return without_taylor(request, y, xs, culprit)
 

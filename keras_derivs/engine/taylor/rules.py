@@ -35,6 +35,11 @@ class UnsupportedOperation(ValueError):
         return UnsupportedOperation(str(self).replace(self.culprit, culprit, 1), culprit)
 
 
+@lasting
+class OtherValues(str):
+    """The name of a model whose polynomials do not have the value that the model returns."""
+
+
 def taylor_rule(*classes: type) -> Callable[[Any], Any]:
     """Register the decorated function as the Taylor rule of a layer or an operation.
 

@@ -17,7 +17,7 @@ from keras_derivs.engine.target import Target, scatter, size, take
 from keras_derivs.engine.taylor.carried import carried
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply_output
-from keras_derivs.engine.taylor.rules import UnsupportedOperation
+from keras_derivs.engine.taylor.rules import OtherValues, UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
 from keras_derivs.engine.taylor.space import Space
 from keras_derivs.engine.terms import Sum, single_terms
@@ -69,7 +69,7 @@ def supported(model, structure=None, specs=None, wrt=None, output=0, fold=None):
     try:
         found = propagate(target, Space([(0,)]), moves).value
         if not _agree(found, _own_value(target)):
-            return f"'{model.name}', which computes otherwise on polynomials"
+            return OtherValues(f"'{model.name}', which computes otherwise on polynomials")
     except UnsupportedOperation as error:
         return error.culprit
     except Exception as error:  # whatever it is: the tape is the engine for this model
