@@ -6,6 +6,7 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")  # tests ask for float64
 
 import keras
 import pytest
+from precision import precision
 
 BACKEND = keras.backend.backend()
 
@@ -34,3 +35,10 @@ def float64():
     keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def all_float64():
+    """As `float64`, and so do inputs and numbers that are made without a dtype."""
+    with precision("float64"):
+        yield

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers, ops
+from precision import precision
 
 
 def points(shape, dtype=None, seed=0):
@@ -12,14 +13,8 @@ def points(shape, dtype=None, seed=0):
 
 def build(name, dtype, **options):
     """The model and its input, in the given dtype."""
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-    try:
+    with precision(dtype):
         return MODELS[name](**options)
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
 
 
 def sequential(num_outputs=2, num_inputs=3):

@@ -29,6 +29,8 @@ from truth import DIFFERENCES, EXACT, close
 import keras_derivs as kd
 from keras_derivs.engine.choose import STRATEGIES
 
+pytestmark = pytest.mark.usefixtures("all_float64")
+
 TIGHT = EXACT["float64"]
 PROFILE = settings(
     derandomize=True,
@@ -49,16 +51,6 @@ def property_of(**strategies):
         return check
 
     return register
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
 
 
 def rows(block, *shape):

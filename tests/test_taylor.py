@@ -19,7 +19,7 @@ TOLERANCES = {0: 1e-12, 1: 1e-11, 2: 1e-10, 3: 1e-8, 4: 1e-7}
 BATCH, RADIUS, NODES = 3, 0.1, 15
 
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("all_float64")
 
 
 def point(shape, domain, seed=0):

@@ -8,6 +8,7 @@ import truth
 from framework import on_tensorflow, tf
 from keras import layers, ops
 from keras.src.backend.common.variables import Variable
+from precision import precision
 
 import keras_derivs as kd
 from keras_derivs import graph
@@ -44,14 +45,8 @@ MODELS = {"dense": dense, "functional": functional, "convolutional": convolution
 
 
 def build(name, dtype="float64"):
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-    try:
+    with precision(dtype):
         return MODELS[name]()
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
 
 
 def at(model, dtype="float64", rows=4):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers, ops
+from precision import precision
 
 # classes that stand in no row, and why
 LEFT_OUT = {
@@ -387,10 +388,7 @@ def covered():
 def build(name, dtype="float64", equivalent=False):
     """x -> sin -> the layer -> a small network, with seeded weights."""
     keras.utils.set_random_seed(0)
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-    try:
+    with precision(dtype):
         shape, *functions = GROUPS[NAMES[name]][name]
         x = keras.Input(shape)
         h = functions[-1 if equivalent else 0](ops.sin(x))
@@ -400,9 +398,6 @@ def build(name, dtype="float64", equivalent=False):
         num_outputs = 1 if NAMES[name] in ("Recurrent", "Attention") else 2  # one is faster
         head = layers.Dense(3, "tanh", name="head")(h)
         model = keras.Model(x, layers.Dense(num_outputs)(head))
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
     scatter(model)
     return model
 
