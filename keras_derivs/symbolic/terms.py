@@ -20,17 +20,24 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
             itself. A coordinate is a symbolic tensor with one number per sample. A dict of tuples
             with coefficients is a linear combination: `{(t, t): 1, (x, x): -4}`. Or one dict of
             terms by name, `{"u_t": (t,), "u_xx": (x, x)}`.
-        **options: `strategy`, `chunk_size`, `training`, `batch_dims` and `name`, as for
-            `Partials`.
+        strategy: `"taylor"` (one pass forward on polynomials, with a coefficient for each
+            derivative and those that lead to it), `"reverse"` or `"tape"` (nested backward
+            passes, taken where an operation has no Taylor rule or `training` is true) or
+            `"auto"`, the cheaper of them.
+        chunk_size: How many outputs of a vector `y` to differentiate at once on the tape; all by
+            default. Bounds its memory.
+        **options: `training`, `batch_dims`, `audit` and `name`, as for `Partials`.
 
     Returns:
-        A list with one symbolic tensor for each term; for a dict of terms a dict, and outputs of
-        a model that are made so have these names. Without names of their own, derivatives of a
-        tensor `u` by inputs `t`, `x`, called so by `name=`, are `u_t`, `u_xx`.
+        A list with one symbolic tensor of the shape of `y` for each term; for a dict of terms a
+        dict, and outputs of a model that are made so have these names. Without names of their
+        own, derivatives of a tensor `u` by inputs `t`, `x`, called so by `name=`, are `u_t`,
+        `u_xx`.
 
     Raises:
-        ValueError: `y` does not depend on a coordinate, or a coordinate is not scalar.
-        TypeError: A term is not a tuple of symbolic tensors.
+        ValueError: `y` does not depend on a coordinate, a coordinate is not scalar, or a
+            coefficient is not a finite number.
+        TypeError: A term is neither a tuple of symbolic tensors nor a dict of those.
 
     Example:
 
@@ -96,9 +103,31 @@ def _is_combination(term):
 
 
 def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
-    """One partial derivative of `y`, of y's own shape: `diff(u, x, x)` is u_xx.
+    """One partial derivative of `y`: `diff(u, x, x)` is u_xx.
 
-    Arguments as for `partials`, which computes several at less cost.
+    `partials` computes several at less cost, and `fuse` makes one pass of several `diff`s.
+
+    Args:
+        y: A symbolic tensor.
+        *coordinates: Symbolic tensors with one number per sample, each as often as `y` is
+            differentiated by it.
+        strategy: `"taylor"`, `"reverse"`, `"tape"` or `"auto"`, as for `partials`.
+        **options: `chunk_size`, `training`, `batch_dims`, `audit` and `name`, as for `partials`.
+
+    Returns:
+        A symbolic tensor of the shape of `y`.
+
+    Raises:
+        ValueError: No coordinate, `y` does not depend on one, or one is not scalar.
+        TypeError: `y` or a coordinate is not a symbolic tensor.
+
+    Example:
+
+    >>> import keras, keras_derivs as kd
+    >>> x = keras.Input((1,))
+    >>> u = keras.layers.Dense(1)(keras.layers.Dense(8, "tanh")(x))
+    >>> kd.diff(u, x, x).shape
+    (None, 1)
     """
     if not coordinates:
         raise ValueError(
