@@ -14,7 +14,7 @@ import keras_derivs as kd
 from keras_derivs import graph
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.target import Request, Target
-from keras_derivs.engine.taylor import propagate, strategies
+from keras_derivs.engine.taylor import propagate, strategies, trial
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import RULES, UnsupportedOperation, taylor_rule
 from keras_derivs.engine.taylor.space import Space
@@ -186,7 +186,7 @@ def test_a_cut_between_symbolic_tensors():
     h = layers.Dense(4, "tanh")(x)
     y = layers.Dense(2, "tanh")(h * ops.exp(h)) + layers.Dense(2)(x)
     sub_graph, (coordinates,) = graph.cut(y, [h])
-    assert strategies.supported(sub_graph, sub_graph.inputs, sub_graph.inputs, (0,)) is None
+    assert trial.supported(sub_graph, sub_graph.inputs, sub_graph.inputs, (0,)) is None
     values = [ops.ones((2, *tensor.shape[1:])) * 0.3 for tensor in sub_graph.inputs]
     target = Target(sub_graph, values, values, (coordinates.position,), masks=(None,) * len(values))
     request = Request("partials", np.arange(2), None, ((X0, X1), (X2,)))
@@ -286,14 +286,14 @@ def test_unsupported_is_named(name):
         layer.name = "raw"
     x = keras.Input((3,))
     model = keras.Model(x, layer(x))
-    assert culprit in strategies.supported(model)
+    assert culprit in trial.supported(model)
     with pytest.raises(UnsupportedOperation, match="needs a rule for every operation"):
         strategies.jvp(at(model, "float32"), Request("jvp", vectors=(np.ones((4, 3), "float32"),)))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_supported(name):
-    assert strategies.supported(build(name)) is None
+    assert trial.supported(build(name)) is None
 
 
 def test_a_registered_rule_is_used():
@@ -303,10 +303,10 @@ def test_a_registered_rule_is_used():
 
     x = keras.Input((3,))
     model = keras.Model(x, Raw()(x))
-    assert strategies.supported(model) is not None
+    assert trial.supported(model) is not None
     taylor_rule(Raw)(lambda layer, x: x * x)
     try:
-        assert strategies.supported(model) is None
+        assert trial.supported(model) is None
     finally:
         del RULES[Raw]
 

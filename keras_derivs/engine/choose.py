@@ -10,6 +10,7 @@ from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import sampled as sampled_taylor
 from keras_derivs.engine.taylor import strategies as taylor
+from keras_derivs.engine.taylor import trial
 from keras_derivs.engine.taylor.rules import UnsupportedOperation
 
 # kind of derivative -> strategy -> (what computes it, what it costs); the first wins a tie.
@@ -114,7 +115,7 @@ def taylor_obstacle(model, structure, specs, wrt, output, training, fold=None):
     """What polynomials cannot be propagated through; `None` if nothing stands in the way."""
     if training:
         return "training mode"
-    return taylor.supported(model, structure, specs, wrt, output, fold)
+    return trial.supported(model, structure, specs, wrt, output, fold)
 
 
 def strategies(request):

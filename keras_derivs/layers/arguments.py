@@ -4,17 +4,14 @@ import difflib
 import math
 import numbers
 import sys
-import warnings
 
 import keras
 import numpy as np
 
 from keras_derivs import limits
 from keras_derivs.engine import choose
-from keras_derivs.graph import Coordinates, SubGraph, private
-from keras_derivs.layers import precision, selection
-
-HALF = ("float16", "bfloat16")
+from keras_derivs.graph import Coordinates, private
+from keras_derivs.layers import selection
 
 
 def check_model(model, layer):
@@ -148,146 +145,6 @@ def check_wrt(wrt):
     return wrt if isinstance(wrt, Coordinates) else check_choice(wrt, "wrt")
 
 
-def float_dtype(model):
-    """The dtype of a model's derivatives: that of its inputs, float32 at least."""
-    dtypes = [x.dtype for x in getattr(model, "inputs", None) or []]
-    dtypes = [dtype for dtype in dtypes if keras.backend.is_float_dtype(dtype)]
-    dtype = dtypes[0] if dtypes else model.compute_dtype
-    known = dtype is not None and keras.backend.is_float_dtype(dtype)
-    return "float32" if not known or dtype in HALF else dtype
-
-
-def casts(model):
-    """Whether inputs are cast to the dtype of a derivative.
-
-    Those of a sub-graph are not, unless they have half precision: Keras declares float32 for
-    some operations, such as `logsumexp`, whatever they compute in.
-    """
-    return not isinstance(model, SubGraph) or any(x.dtype in HALF for x in model.inputs)
-
-
-def warn_of_dtypes(model, dtype, name):
-    """Warn where a derivative cannot have the precision that its own dtype promises."""
-    layers = private.layers_of(model)
-    computed = {private.own_dtype(layer) for layer in layers if layer.built}
-    lower = [
-        other for other in computed if other in HALF or (dtype, other) == ("float64", "float32")
-    ]
-    if lower:
-        warnings.warn(
-            f"'{name}' returns {dtype} derivatives of '{model.name}', which computes in "
-            f"{', '.join(sorted(lower))}: they are no more accurate than that. Build the model "
-            f"with dtype='{dtype}' for accurate derivatives.",
-            stacklevel=3,
-        )
-    if "float64" in computed:
-        precision.warn_of_inputs(model, name)
-
-
-def input_names(model, structure):
-    """A name for each flat input: its path of keys, else the name of the model's input."""
-    return _names(structure, [x.name for x in getattr(model, "inputs", None) or []])
-
-
-def output_names(model, outputs):
-    """A name for each flat output: its path of keys, else the name of the model's output."""
-    return _names(outputs, getattr(model, "output_names", None) or [])
-
-
-def _names(structure, names):
-    paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
-    keys = ["/".join(map(str, path)) for path in paths]
-    if len(names) != len(keys):
-        return keys
-    named = [any(isinstance(key, str) for key in path) for path in paths]
-    return [key if by_key else name for key, by_key, name in zip(keys, named, names)]
-
-
-def position_of(choice, names, name, model):
-    """The position that a name, a path or a number stands for."""
-    if isinstance(choice, int) and -len(names) <= choice < len(names):
-        return choice % len(names)
-    found = [n for n, path in enumerate(names) if path == choice] or [
-        n for n, path in enumerate(names) if path.split("/")[-1] == choice
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        places = {names[n]: n for n in found}
-        raise ValueError(
-            f"`{name}=` needs a name that stands for one tensor. Received: {choice!r}, which is "
-            f"the name of several of '{model.name}': {', '.join(places)}. Choose by path, such as "
-            f"{names[found[0]]!r}, or by position: {list(places.values())}."
-        )
-    raise ValueError(
-        f"`{name}=` needs one of {names} or a position below {len(names)}. Received: "
-        f"{limits.shown(choice)} for '{model.name}'. Choose one of them."
-    )
-
-
-def check_dense(tensor, owner):
-    if _declared_sparse(tensor) or type(tensor).__name__ in ("SparseTensor", "RaggedTensor"):
-        raise TypeError(
-            f"'{owner}' needs dense inputs. Received: a sparse or ragged tensor of shape "
-            f"{tuple(tensor.shape)}. Convert it to a dense one."
-        )
-
-
-def _declared_sparse(tensor):
-    """Of an input: Keras marks what operations return too, wrongly for a number times a tensor."""
-    history = private.source_of(tensor)
-    if history is not None and not isinstance(history.operation, keras.layers.InputLayer):
-        return False
-    return getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)
-
-
-def check_differentiable(tensor, role, name, owner):
-    """A float tensor with a batch axis, or an error."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if not keras.backend.is_float_dtype(dtype):
-        raise TypeError(
-            f"'{owner}' needs an {role} of a float dtype. Received: {role} '{name}' of shape "
-            f"{tuple(tensor.shape)} and dtype {dtype}. Differentiate a float {role}; for token "
-            f"ids, differentiate with respect to the embedding's output."
-        )
-    if len(tensor.shape) == 0:
-        raise ValueError(
-            f"'{owner}' needs an {role} with a batch axis. Received: {role} '{name}' of shape (). "
-            f"A derivative is per sample: give it the shape (batch, …)."
-        )
-    if 0 in tensor.shape[1:]:
-        raise ValueError(
-            f"'{owner}' needs an {role} with at least one entry per sample. Received: {role} "
-            f"'{name}' of shape {tuple(tensor.shape)}. Leave it out: there is nothing to derive."
-        )
-
-
-def check_batches(flat, declared, owner, own_rows=()):
-    """The inputs of one call have as many rows, save those that a model declares to have one.
-
-    Those at the positions `own_rows` have rows of their own.
-    """
-    pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in own_rows]
-    sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1]
-    if len(set(sizes) - {None}) > 1:
-        raise ValueError(
-            f"'{owner}' needs inputs with the same number of rows. Received: shapes "
-            f"{[tuple(x.shape) for x in flat]}. Repeat what is the same for all rows."
-        )
-
-
-def check_rows(y, x, model):
-    """A derivative is per sample: the output has the rows of the input."""
-    rows, given = y.shape[0], x.shape[0]
-    if rows != given and rows is not None and (given is not None or rows == 1):
-        raise ValueError(
-            f"A derivative is per sample: it needs an output with one row for each row of the "
-            f"input. Received: '{model.name}', which returns shape {tuple(y.shape)} for an input "
-            f"of shape {tuple(x.shape)}. Keep the batch axis in front: reduce, or reshape, the "
-            f"other axes."
-        )
-
-
 def check_component(component, names=()):
     """An index for each axis of one sample of the output, as a tuple; or one of the names."""
     if component is None or (isinstance(component, str) and component in names):
@@ -334,15 +191,6 @@ def vectors_config(vectors):
     if isinstance(vectors, list):
         return [v.tolist() for v in vectors]
     return None if vectors is None else vectors.tolist()
-
-
-def check_real(tensor, owner):
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if "float" not in dtype and "int" not in dtype:
-        raise TypeError(
-            f"'{owner}' needs v of real numbers. Received: a tensor of shape "
-            f"{tuple(tensor.shape)} and dtype {dtype}. Convert it to a float dtype."
-        )
 
 
 def single_row(shape, component, layer):

@@ -13,7 +13,16 @@ from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, preference
 from keras_derivs.engine.target import Target, per_sample
 from keras_derivs.graph import circles, losses, private, saving, values
-from keras_derivs.layers import arguments, calls, explanation, folding, modes, planning
+from keras_derivs.layers import (
+    arguments,
+    calls,
+    explanation,
+    folding,
+    model_shapes,
+    modes,
+    planning,
+    precision,
+)
 from keras_derivs.reloading import lasting
 from keras_derivs.typing import Any, Layer, Tensor, Which, Wrt
 
@@ -54,10 +63,10 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
     ) -> None:
         depth = arguments.check_model(model, type(self).__name__)
         calls.check_arguments(type(self), kwargs)
-        kwargs.setdefault("dtype", arguments.float_dtype(model))
-        kwargs.setdefault("autocast", arguments.casts(model))
+        kwargs.setdefault("dtype", precision.float_dtype(model))
+        kwargs.setdefault("autocast", precision.casts(model))
         super().__init__(**kwargs)
-        arguments.warn_of_dtypes(model, self.compute_dtype, self.name)
+        precision.warn_of_dtypes(model, self.compute_dtype, self.name)
         self._may_be_inside = circles.may_gain_layers(model)  # `model.slope = Gradient(model)`
         self.model, self.depth = model, depth
         self.wrt = arguments.check_wrt(wrt)
@@ -119,7 +128,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the results; the model is not run."""
-        specs = planning.specs(self.model, input_shape, self.compute_dtype)
+        specs = model_shapes.specs(self.model, input_shape, self.compute_dtype)
         inputs, *_ = self.split(specs)
         outline = planning.outline(self, inputs, keras.tree.flatten(inputs))
         return keras.tree.map_structure(lambda x: tuple(x.shape), self._specs(outline, inputs))
@@ -152,7 +161,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         fold = plan.folded and plan.folded.at(flat)
         shared = plan.request.shared
         own_rows = plan.wrt if shared else ()
-        arguments.check_batches(flat, plan.target.inputs, self.name, own_rows)
+        calls.check_batches(flat, plan.target.inputs, self.name, own_rows)
         masks = masks or [None] * len(flat)
         alone = mode.training or self.coupled or plan.findings.random or shared
         flat = flat if fold is None else fold.folded(flat)
@@ -163,7 +172,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         with modes.applied(self, mode):
             y, results = self._solve(plan, target, vectors)
         if fold is None:
-            arguments.check_rows(y, target.xs[0], self.model)
+            calls.check_rows(y, target.xs[0], self.model)
         order = plan.request.order
         results = compilation.guarded(results, self.model, plan.steps, order, self.name)
         return self.arrange(plan, target, y, results)
@@ -270,10 +279,10 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
     def _plan_for(self, inputs, training):
         flat = keras.tree.flatten(inputs)
         for x in flat:
-            arguments.check_dense(x, self.name)
+            calls.check_dense(x, self.name)
         calls.check_shapes(inputs, self.model, self.name)
         shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
-        beyond = planning.beyond_one(self.model, flat)
+        beyond = model_shapes.beyond_one(self.model, flat)
         key = (training, audit.postponed(), beyond, preference.engine(), *shapes)
         make = lambda: self._made(inputs, flat, training)  # noqa: E731
         self._latest = plan = audit.planned(self._plans, key, self.model, make)

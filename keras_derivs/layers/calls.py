@@ -156,3 +156,75 @@ def check_quantised(model, owner):
             f"'{model.name}' with {found} quantised to float8. Differentiate the model before "
             f"`quantize`, or quantise it to int8."
         )
+
+
+def check_dense(tensor, owner):
+    if _declared_sparse(tensor) or type(tensor).__name__ in ("SparseTensor", "RaggedTensor"):
+        raise TypeError(
+            f"'{owner}' needs dense inputs. Received: a sparse or ragged tensor of shape "
+            f"{tuple(tensor.shape)}. Convert it to a dense one."
+        )
+
+
+def _declared_sparse(tensor):
+    """Of an input: Keras marks what operations return too, wrongly for a number times a tensor."""
+    history = private.source_of(tensor)
+    if history is not None and not isinstance(history.operation, keras.layers.InputLayer):
+        return False
+    return getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False)
+
+
+def check_differentiable(tensor, role, name, owner):
+    """A float tensor with a batch axis, or an error."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise TypeError(
+            f"'{owner}' needs an {role} of a float dtype. Received: {role} '{name}' of shape "
+            f"{tuple(tensor.shape)} and dtype {dtype}. Differentiate a float {role}; for token "
+            f"ids, differentiate with respect to the embedding's output."
+        )
+    if len(tensor.shape) == 0:
+        raise ValueError(
+            f"'{owner}' needs an {role} with a batch axis. Received: {role} '{name}' of shape (). "
+            f"A derivative is per sample: give it the shape (batch, …)."
+        )
+    if 0 in tensor.shape[1:]:
+        raise ValueError(
+            f"'{owner}' needs an {role} with at least one entry per sample. Received: {role} "
+            f"'{name}' of shape {tuple(tensor.shape)}. Leave it out: there is nothing to derive."
+        )
+
+
+def check_batches(flat, declared, owner, own_rows=()):
+    """The inputs of one call have as many rows, save those that a model declares to have one.
+
+    Those at the positions `own_rows` have rows of their own.
+    """
+    pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in own_rows]
+    sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1]
+    if len(set(sizes) - {None}) > 1:
+        raise ValueError(
+            f"'{owner}' needs inputs with the same number of rows. Received: shapes "
+            f"{[tuple(x.shape) for x in flat]}. Repeat what is the same for all rows."
+        )
+
+
+def check_rows(y, x, model):
+    """A derivative is per sample: the output has the rows of the input."""
+    rows, given = y.shape[0], x.shape[0]
+    if rows != given and rows is not None and (given is not None or rows == 1):
+        raise ValueError(
+            f"A derivative is per sample: it needs an output with one row for each row of the "
+            f"input. Received: '{model.name}', which returns shape {tuple(y.shape)} for an input "
+            f"of shape {tuple(x.shape)}. Keep the batch axis in front: reduce, or reshape, the "
+            f"other axes."
+        )
+
+
+def check_real(tensor, owner):
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if "float" not in dtype and "int" not in dtype:
+        raise TypeError(
+            f"'{owner}' needs v of real numbers. Received: a tensor of shape "
+            f"{tuple(tensor.shape)} and dtype {dtype}. Convert it to a float dtype."
+        )

@@ -2,8 +2,9 @@ import keras
 
 from keras_derivs import limits
 from keras_derivs.graph import private
-from keras_derivs.layers import arguments, planning, selection
+from keras_derivs.layers import model_shapes, selection
 from keras_derivs.layers.base import DerivativeLayer, register
+from keras_derivs.layers.names import output_names
 from keras_derivs.reloading import lasting
 from keras_derivs.typing import Any, Layer, Selection, Tensor, Which, Wrt
 
@@ -59,7 +60,7 @@ class Jacobian(DerivativeLayer):
             super().check()
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        specs = planning.specs(self.model, input_shape, self.compute_dtype)
+        specs = model_shapes.specs(self.model, input_shape, self.compute_dtype)
         if not self._several(specs):
             return super().compute_output_shape(input_shape)
         return self.by_output.each(lambda part: part.compute_output_shape(input_shape))
@@ -83,7 +84,7 @@ class Jacobian(DerivativeLayer):
     def _several(self, inputs):
         """Whether the result has a part for each of several outputs."""
         if not self.by_output.known:
-            outputs = planning.outputs(self, inputs)
+            outputs = model_shapes.outputs(self, inputs)
             if len(keras.tree.flatten(outputs)) > 1:
                 self.by_output.make(self, outputs)
             self.by_output.known = True
@@ -109,7 +110,7 @@ class ByOutput:
 
     def make(self, layer, outputs):
         self.structure, self.known = outputs, True
-        names = arguments.output_names(layer.model, outputs)
+        names = output_names(layer.model, outputs)
         options = {name: getattr(layer, name) for name in PASSED_ON}
         options["dtype"] = layer.dtype_policy
         self.parts = [

@@ -1,6 +1,5 @@
 """What follows from the shapes of a layer's inputs: what is asked, and how it is computed."""
 
-import itertools
 import warnings
 from dataclasses import dataclass, replace
 
@@ -9,11 +8,11 @@ import keras
 from keras_derivs import audit
 from keras_derivs.audit import doubts
 from keras_derivs.audit.notes import notes
-from keras_derivs.backend.wide import wide
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
 from keras_derivs.graph import Coordinates, private
-from keras_derivs.layers import arguments, calls, folding, modes
+from keras_derivs.layers import calls, folding, model_shapes, modes
+from keras_derivs.layers.names import input_names, output_names, position_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,12 @@ def make(layer, inputs, flat, training):
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
     xs = [specs[position] for position in wrt]
     weights.create(layer.model, inputs, specs)
-    batches = _batches(layer.model, specs, flat)
-    output, y = _output(layer, _described(layer.model, inputs, specs))
+    batches = model_shapes.batches(layer.model, specs, flat)
+    output, y = _output(layer, model_shapes.described(layer.model, inputs, specs))
     calls.check_dependence(layer.model, inputs, output, wrt, layer.name)
     folded = None
     if layer.batch_dims == 1:
-        arguments.check_rows(y, batches[wrt[0]], layer.model)
+        calls.check_rows(y, batches[wrt[0]], layer.model)
     else:
         folded = folding.folded(layer, batches, wrt, y)
         batches, xs, y = folded.specs, folded.xs(wrt), folded.y
@@ -110,20 +109,11 @@ def outline(layer, inputs, flat):
     specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
     coordinates = _coordinates(layer, inputs, flat)
     wrt = tuple(dict.fromkeys(at.position for at in coordinates))
-    output, y = _output(layer, _first_described(layer.model, inputs, specs))
+    output, y = _output(layer, model_shapes.described_or_built(layer.model, inputs, specs))
     if layer.batch_dims == 1:
         return Outline(y, [specs[position] for position in wrt], wrt, output, coordinates)
-    folded = folding.folded(layer, _batches(layer.model, specs, flat), wrt, y)
+    folded = folding.folded(layer, model_shapes.batches(layer.model, specs, flat), wrt, y)
     return Outline(folded.y, folded.xs(wrt), wrt, output, coordinates, folded)
-
-
-def specs(model, shapes, dtype):
-    """Shapes, in their structure, as specs of the inputs of a model."""
-    declared = [x.dtype for x in getattr(model, "inputs", None) or []]
-    dtypes = itertools.chain(declared, itertools.repeat(dtype))
-    return keras.tree.map_shape_structure(
-        lambda shape: keras.KerasTensor(shape, dtype=next(dtypes)), shapes
-    )
 
 
 def missing_parts(layer, steps, order):
@@ -144,10 +134,10 @@ def _examine(layer, target, request, flat):
     try:
         return audit.check(target, request.order, layer.coupled)
     except ValueError as error:
-        if None not in [flat[n].shape[0] for n in beyond_one(layer.model, flat)]:
+        if None not in [flat[n].shape[0] for n in model_shapes.beyond_one(layer.model, flat)]:
             raise
         text = f"right for one row alone, which '{layer.model.name}' is made for. {error}"
-        single = target.given(_batches(layer.model, target.inputs, ()))
+        single = target.given(model_shapes.batches(layer.model, target.inputs, ()))
         findings = audit.check(single, request.order, layer.coupled)
         return replace(findings, notes=(*findings.notes, text))
 
@@ -178,34 +168,14 @@ def _strategy(layer):
     return possible
 
 
-def _batches(model, specs, flat):
-    """The specs with the batches that a model is made for, where it is made for one."""
-    beyond = beyond_one(model, flat)
-    return [
-        spec if n in beyond else keras.KerasTensor((batch, *spec.shape[1:]), dtype=spec.dtype)
-        for n, (batch, spec) in enumerate(zip(_declared(model, specs), specs))
-    ]
-
-
-def _declared(model, flat):
-    declared = keras.tree.flatten(getattr(model, "inputs", None) or [])
-    return [x.shape[0] for x in declared] if len(declared) == len(flat) else [None] * len(flat)
-
-
-def beyond_one(model, flat):
-    """The numbers of the inputs that are made for one row and may get more: Keras allows it."""
-    pairs = zip(_declared(model, flat), flat)
-    return tuple(n for n, (batch, x) in enumerate(pairs) if batch == 1 != x.shape[0])
-
-
 def _coordinates(layer, inputs, flat):
-    names = arguments.input_names(layer.model, inputs)
+    names = input_names(layer.model, inputs)
     chosen = range(len(flat)) if layer.wrt is None else layer.wrt
     chosen = chosen if isinstance(chosen, (list, range)) else [chosen]
     found = []
     for x in chosen:
         if not isinstance(x, Coordinates):
-            position = arguments.position_of(x, names, "wrt", layer.model)
+            position = position_of(x, names, "wrt", layer.model)
             x = Coordinates(position, folding.row_shape(flat[position], layer.batch_dims))
         _check_input(layer, flat, x.position, names)
         found.append(x)
@@ -225,48 +195,21 @@ def _check_input(layer, flat, position, names):
             f"all are of a float dtype. Received: input '{names[position]}' of dtype {x.dtype}, of "
             f"inputs {names}. Give `wrt={floats if len(floats) > 1 else floats[0]!r}`."
         )
-    arguments.check_differentiable(x, "input", names[position], layer.name)
-
-
-def outputs(layer, inputs):
-    """The outputs of a model for inputs of these shapes, as specs in their structure.
-
-    It is not run unless it has to be built first.
-    """
-    flat = keras.tree.flatten(inputs)
-    specs = [keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype) for x in flat]
-    calls.check_shapes(inputs, layer.model, layer.name)
-    return _first_described(layer.model, inputs, specs)
-
-
-def _first_described(model, inputs, specs):
-    """The specs of the outputs of a model that is built first if it cannot tell them before."""
-    try:
-        return _described(model, inputs, specs)
-    except Exception:
-        if model.built:
-            raise
-        weights.create(model, inputs, specs)
-        return _described(model, inputs, specs)
-
-
-def _described(model, inputs, specs):
-    with wide():  # as in the passes
-        return model.compute_output_spec(keras.tree.pack_sequence_as(inputs, specs))
+    calls.check_differentiable(x, "input", names[position], layer.name)
 
 
 def _output(layer, outputs):
     """The position and the spec of the chosen one of a model's outputs."""
     model = layer.model
-    flat, names = keras.tree.flatten(outputs), arguments.output_names(model, outputs)
+    flat, names = keras.tree.flatten(outputs), output_names(model, outputs)
     if layer.chosen_output is None and len(flat) > 1:
         raise ValueError(
             f"'{layer.name}' needs to know which of several outputs to differentiate. "
             f"Received: '{model.name}' with outputs {names}. Choose one with `output=`."
         )
-    position = arguments.position_of(layer.chosen_output or 0, names, "output", model)
+    position = position_of(layer.chosen_output or 0, names, "output", model)
     y = flat[position]
-    arguments.check_differentiable(y, "output", y.name, layer.name)
+    calls.check_differentiable(y, "output", y.name, layer.name)
     return position, y
 
 

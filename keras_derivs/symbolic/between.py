@@ -17,8 +17,9 @@ from keras_derivs.layers.laplacian import Laplacian, renamed
 from keras_derivs.layers.one_entry import LABELS
 from keras_derivs.layers.partials import Partials
 from keras_derivs.layers.penalties import GradientPenalty, JacobianPenalty
-from keras_derivs.layers.products import HVP, JVP, VJP, Product
+from keras_derivs.layers.products import HVP, JVP, VJP
 from keras_derivs.layers.vector_calculus import Curl, Divergence
+from keras_derivs.layers.vectors import Product
 from keras_derivs.reloading import lasting
 
 LAYERS = {

@@ -6,27 +6,23 @@ import numbers
 import numpy as np
 from keras import ops
 
-from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor import powers, series
 from keras_derivs.engine.taylor.polynomial import square
+from keras_derivs.engine.taylor.powers import cbrt, power, rsqrt, slope_of_root, sqrt
 from keras_derivs.engine.taylor.rules import taylor_rule, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.series import (
-    cbrt,
     erf,
     exp,
     integrate,
     log,
-    power,
     reciprocal,
     riccati,
-    rsqrt,
     sigmoid,
     sine_and_cosine,
-    slope_of_root,
     softplus,
-    sqrt,
     tanh,
-)  # fmt: skip
+)
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import activations, nn
 from keras_derivs.graph.private import math as kmath
@@ -150,12 +146,12 @@ def power_rule(operation, base, exponent):
     value = _value(*values([base, exponent]))
     if is_plain(exponent):
         return fit(power(fit(base, value).with_value(base.value), exponent, value), value)
-    return fit(series.general_power(base, exponent), value)
+    return fit(powers.general_power(base, exponent), value)
 
 
 def _value(base, exponent):
     """With a derivative by the base where it is 0 and the exponent, too."""
-    return ops.power(series.safe_base(base, exponent), exponent)
+    return ops.power(powers.safe_base(base, exponent), exponent)
 
 
 @taylor_rule(knp.Square)
@@ -165,8 +161,8 @@ def square_rule(operation, x):
 
 def whole_power(x, exponent):
     if x.squared is not None:
-        return series.integer_power(x, exponent)
-    return series.compose(lambda z: series.integer_power(z, exponent), x)
+        return powers.integer_power(x, exponent)
+    return series.compose(lambda z: powers.integer_power(z, exponent), x)
 
 
 def _is_number(x):

@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
+from keras_derivs.engine.taylor.powers import sqrt
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align, plus
-from keras_derivs.engine.taylor.series import compose, divide, sqrt
+from keras_derivs.engine.taylor.series import compose, divide
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
 

@@ -8,7 +8,7 @@ import operator
 import keras
 from keras import ops
 
-from keras_derivs.engine.taylor import series
+from keras_derivs.engine.taylor import powers, series
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import product
@@ -52,7 +52,7 @@ def variance(operation, x):
 
 @taylor_rule(knp.Std)
 def standard_deviation(operation, x):
-    return series.norm(call(functools.partial(variance, operation), x))
+    return powers.norm(call(functools.partial(variance, operation), x))
 
 
 @composed(nn.Moments)
@@ -123,7 +123,7 @@ def norm(operation, x):
 def _norm(operation, x, order, axis, keepdims):
     along = {"axis": axis, "keepdims": keepdims}
     if order == 2:
-        return series.norm(call(lambda x: ops.sum(ops.square(x), **along), x))
+        return powers.norm(call(lambda x: ops.sum(ops.square(x), **along), x))
     if order == 1:
         return call(lambda x: ops.sum(ops.abs(x), **along), x)
     if isinstance(order, str) or not 0 < abs(order) < math.inf or order < 1:

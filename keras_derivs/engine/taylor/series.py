@@ -16,7 +16,6 @@ from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
     Scaled,
     multiply,
-    root_of,
     square,
     square_at,
 )
@@ -129,50 +128,6 @@ def riccati(z, y0, constant, linear, quadratic, slope=None):
     return z.like(y)
 
 
-def power(z, exponent, y0):
-    """z^exponent, of value `y0`: its Taylor coefficients are binom(exponent, k) z^(exponent - k).
-
-    The exponent is a number or a tensor.
-    """
-    binomial, coefficients = 1.0, [y0]
-    for k in range(1, z.space.order + 1):
-        binomial = binomial * (exponent - (k - 1)) / k
-        if isinstance(exponent, float):
-            vanishes = binomial == 0
-            coefficients.append(None if vanishes else binomial * z.value ** (exponent - k))
-        else:
-            base = safe_base(z.value, binomial * (exponent - k))
-            coefficients.append(binomial * ops.power(base, exponent - k))
-    return expand(z, coefficients, guarded)
-
-
-def safe_base(x, factor):
-    """The base of a power; where it is 0 and its derivative has the factor 0, one."""
-    return ops.where(ops.logical_and(x == 0, factor == 0), ops.ones_like(x), x)
-
-
-def guarded(a, b):
-    """a b, where zero times infinity is zero: what does not move stays where it is."""
-    if isinstance(a, float) or isinstance(b, float):
-        return a * b
-    finite = ops.where(ops.logical_or(ops.isfinite(a), b != 0), a, ops.zeros_like(a))
-    return finite * ops.where(ops.logical_or(ops.isfinite(b), a != 0), b, ops.zeros_like(b))
-
-
-def integer_power(z, exponent):
-    """z^exponent by repeated products, which are right at z = 0 too."""
-    if exponent < 0:
-        return power(z, float(exponent), z.value ** float(exponent))
-    result, factor = None, z
-    while exponent:
-        if exponent % 2:
-            result = factor if result is None else result * factor
-        exponent //= 2
-        if exponent:
-            factor = square(factor)
-    return z.like({(): ops.ones_like(z.value)}) if result is None else result
-
-
 def sine_and_cosine(z, sine, cosine, sign):
     """The solutions of s' = c, c' = sign s: sin and cos for -1, sinh and cosh for 1."""
     s, c = {(): sine}, {(): cosine}
@@ -194,12 +149,6 @@ def tanh(z):
 def sigmoid(z):
     """(1 + tanh(z / 2)) / 2: its own equation y' = y - y^2 cancels where y is one half."""
     return (tanh(z * 0.5) * 0.5).with_value(ops.sigmoid(z.value))
-
-
-def slope_of_root(z, rest):
-    """z / r for r = sqrt(z^2 + rest), from its slope rest / r^3, which does not cancel."""
-    over = rsqrt(square(z) + rest)
-    return integrate(z, z.value * over.value, square(over) * over * rest)
 
 
 def reciprocal(z):
@@ -224,75 +173,9 @@ def log(z):
     return integrate(z, ops.log(z.value), reciprocal(z))
 
 
-def sqrt(z):
-    """Its slopes are infinite at zero, unless z does not move."""
-    root = expand(z, [ops.sqrt(z.value), *_root_coefficients(z, 0.5)], guarded)
-    return root_of(root, lambda: z)
-
-
-def rsqrt(z):
-    return expand(z, _root_coefficients(z, -0.5, start=0))
-
-
-def _root_coefficients(z, exponent, start=1):
-    """binom(exponent, k) z^(exponent - k) from k = `start` on, for exponents of 1/2 and -1/2."""
-    root, over = ops.rsqrt(z.value), 1 / z.value
-    binomial = exponent if start else 1.0
-    for k in range(start, z.space.order + 1):
-        yield root * binomial
-        root, binomial = root * over, binomial * (exponent - k) / (k + 1)
-
-
-def norm(z):
-    """sqrt(z) for a sum of squares, whose derivatives at zero are taken to be zero."""
-    positive = z.value > 0
-    root = sqrt(z.with_value(ops.where(positive, z.value, ops.ones_like(z.value))))
-    kept = root.each(lambda c: ops.where(positive, c, ops.zeros_like(c)))
-    return root_of(kept.with_value(ops.sqrt(z.value)), lambda: z)
-
-
-def cbrt(z):
-    """|z|^(1/3 - k) with the sign of z, which may be negative."""
-    size, sign = ops.abs(z.value), ops.where(z.value < 0, -ops.ones_like(z.value), 1.0)
-    binomial, coefficients = 1.0, [ops.cbrt(z.value)]
-    for k in range(1, z.space.order + 1):
-        binomial = binomial * (1 / 3 - (k - 1)) / k
-        slope = binomial * size ** (1 / 3 - k)
-        coefficients.append(slope if k % 2 else slope * sign)
-    return expand(z, coefficients, guarded)
-
-
 def softplus(z):
     return integrate(z, ops.softplus(z.value), sigmoid(z))
 
 
 def erf(z):
     return integrate(z, ops.erf(z.value), exp(-square(z)) * (2 / math.sqrt(math.pi)))
-
-
-def general_power(base, exponent):
-    """base^exponent where the exponent varies, of polynomials or tensors.
-
-    With y the value of the exponent and e the rest, base^y exp(e log base). As in TensorFlow, a
-    base that is not positive stays as it is when the exponent varies: log base is 0 where it has
-    no value.
-    """
-    value = ops.power(*(getattr(x, "value", x) for x in (base, exponent)))
-    rest = Polynomial(exponent.space, exponent.moves)
-    if not isinstance(base, Polynomial):
-        positive = base > 0
-        logarithm = ops.where(positive, ops.log(ops.where(positive, base, 1.0)), 0.0)
-        growth = rest.each(lambda c: c * logarithm)
-        return (exp(growth.with_value(ops.zeros_like(value))) * value).with_value(value)
-    growth = multiply(rest, _logarithm(base), guarded)
-    growth = exp(growth.with_value(ops.zeros_like(value)))
-    return multiply(power(base, exponent.value, value), growth, guarded).with_value(value)
-
-
-def _logarithm(z):
-    """log z, also where it is infinite; 0 where z is negative."""
-    negative = z.value < 0
-    positive = ops.where(negative, ops.ones_like(z.value), z.value)
-    over = ops.where(negative, ops.zeros_like(z.value), 1 / positive)
-    slopes = [over**k * (-1.0) ** (k - 1) / k for k in range(1, z.space.order + 1)]
-    return expand(z, [ops.log(positive), *slopes], guarded)

@@ -13,15 +13,14 @@ from keras import ops
 from keras_derivs import backend
 from keras_derivs.engine import layout
 from keras_derivs.engine.sums import weighted_sum
-from keras_derivs.engine.target import Target, scatter, size, take
+from keras_derivs.engine.target import scatter, size, take
 from keras_derivs.engine.taylor.carried import carried
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply_output
-from keras_derivs.engine.taylor.rules import OtherValues, UnsupportedOperation
+from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
 from keras_derivs.engine.taylor.space import Space
 from keras_derivs.engine.terms import Sum, single_terms
-from keras_derivs.graph import private
 
 # Of a Laplacian's directions, by default: fewer at once stay in the processor's cache.
 MIN_CHUNK, MAX_CHUNKS = 25, 4
@@ -49,60 +48,6 @@ def propagate(target, space, tangents):
         y = y.like({term: fold.output_coefficient(c, y.value) for term, c in y.table.items()})
     dtype = keras.backend.result_type(*[x.dtype for x in target.xs])  # as on the tape
     return y.like({term: ops.cast(c, dtype) if term else c for term, c in y.table.items()})
-
-
-def supported(model, structure=None, specs=None, wrt=None, output=0, fold=None):
-    """`None` if polynomials can be propagated through a model, else what stands in the way.
-
-    Tried on two random rows, with infinitesimals on the inputs `wrt` (all of them by default),
-    where the value of the polynomial must be what the model itself returns. `structure` and
-    `specs` are the model's inputs, nested and flat, `output` the flat output; of a `fold` they
-    have the trial's number of rows.
-    """
-    specs = keras.tree.flatten(model.inputs) if specs is None else specs
-    structure = private.tree_of_inputs(model, specs) if structure is None else structure
-    wrt = tuple(n for n, x in enumerate(specs) if _is_float(x)) if wrt is None else tuple(wrt)
-    random = np.random.default_rng(0)
-    inputs = [_probe(random, spec, 2 if fold is None else spec.shape[0]) for spec in specs]
-    target = Target(model, structure, inputs, wrt, output, fold=fold)
-    moves = {k: {(0,): ops.ones_like(x)} for k, x in enumerate(target.xs)}
-    try:
-        found = propagate(target, Space([(0,)]), moves).value
-        if not _agree(found, _own_value(target)):
-            return OtherValues(f"'{model.name}', which computes otherwise on polynomials")
-    except UnsupportedOperation as error:
-        return error.culprit
-    except Exception as error:  # whatever it is: the tape is the engine for this model
-        return f"'{model.name}', which fails with {type(error).__name__}"
-    return None
-
-
-def _own_value(target):
-    inputs = keras.tree.pack_sequence_as(target.structure, target.given_to_model)
-    with backend.scope(target.model):
-        outputs = target.model(inputs, training=False)
-    return target.seen(keras.tree.flatten(outputs)[target.output])
-
-
-def _agree(found, expected):
-    """Whether two values are the same but for rounding."""
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        return False
-    found, expected = ops.convert_to_numpy(found), ops.convert_to_numpy(expected)
-    scale = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
-    rounding = 1e4 * np.finfo(expected.dtype).eps
-    return np.allclose(found, expected, rtol=0, atol=rounding * scale, equal_nan=True)
-
-
-def _probe(random, spec, rows):
-    """So many rows inside the domain of a logarithm and a root."""
-    values = random.uniform(0.1, 0.9, (rows, *(4 if n is None else n for n in spec.shape[1:])))
-    values = values if _is_float(spec) else np.zeros(values.shape)
-    return ops.convert_to_tensor(values, dtype=spec.dtype)
-
-
-def _is_float(spec):
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(spec.dtype))
 
 
 def _cannot(needed, culprit):
