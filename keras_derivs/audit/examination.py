@@ -1,7 +1,6 @@
 """One model, examined: its traced graph, a run on rows, and a run with most of them changed."""
 
 import contextlib
-import math
 import re
 from dataclasses import dataclass, replace
 
@@ -9,14 +8,15 @@ import keras
 import numpy as np
 
 from keras_derivs import backend
-from keras_derivs.audit import memory, rows
+from keras_derivs.audit import rows
 from keras_derivs.audit.differences import check_differences
+from keras_derivs.audit.graphs import Graphs
 from keras_derivs.audit.notes import across, notes, places, without_gradient
-from keras_derivs.audit.probe import MAGNITUDES, probe
+from keras_derivs.audit.trial import attempts, awake, probe_of, run, sizes_of
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
-from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope, without_value
+from keras_derivs.graph.private import get_stateless_scope
 
 MOVED = (
     "'{name}' has a state that moves with each call ({variables}). Its own call moves it first, "
@@ -26,7 +26,6 @@ MOVED = (
 # Of rows, the first that the model runs on: many where that costs nothing, for rows far apart
 SIZES = (64, 60, 8, 2, 3, 4, 16, 1)
 FEW = (2, 8, 3, 4, 16, 1)
-ANY, POSITIVE, LARGE = MAGNITUDES
 
 
 @dataclass(frozen=True)
@@ -42,33 +41,15 @@ class Findings:
     large: bool = False  # too large to be run on any number of rows
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A run of the model on a probe, and whether it drew random numbers."""
-
-    target: object
-    probe: object
-    y: object
-    pull: object  # from a cotangent to the gradient for each x
-    random: bool
-    seeded: bool
-    effects: bool  # it moved a state, also of seeds, or counted a penalty
-    updates: tuple = ()  # of variables, with their values, but not of seeds
-
-    @property
-    def finite(self):
-        return np.all(np.isfinite(rows.numpy(self.y)))
-
-
 def examine(specified, order, coupled):
     """The `Findings` on the model of a target that holds specs."""
-    with backend.held(), _awake(specified.model):
-        graphs, trial, obstacle = _Graphs(specified), None, None
-        sizes = (n for n in _sizes(specified, SIZES) if not graphs.too_large(n))
-        for num_rows, magnitude, whole in _attempts(sizes):
-            made = _probe(specified, specified.wrt, num_rows, magnitude, whole)
+    with backend.held(), awake(specified.model):
+        graphs, trial, obstacle = Graphs(specified), None, None
+        sizes = (n for n in sizes_of(specified, SIZES) if not graphs.too_large(n))
+        for num_rows, magnitude, whole in attempts(sizes):
+            made = probe_of(specified, specified.wrt, num_rows, magnitude, whole)
             try:
-                trial = _run(specified.given(made.inputs), made)
+                trial = run(specified.given(made.inputs), made)
             except backend.MISSING:
                 raise
             except Exception as error:  # the probe does not fit the model: try another
@@ -83,8 +64,8 @@ def examine(specified, order, coupled):
 
 def differs(specified):
     """Whether the model computes something else in training mode, or changes its state."""
-    for num_rows, magnitude, whole in _attempts(_sizes(specified, FEW)):
-        made = _probe(specified, (), num_rows, magnitude, whole)
+    for num_rows, magnitude, whole in attempts(sizes_of(specified, FEW)):
+        made = probe_of(specified, (), num_rows, magnitude, whole)
         with contextlib.suppress(Exception), backend.held():
             found = []
             for training in (False, True):
@@ -94,79 +75,6 @@ def differs(specified):
             (y, count), (z, more) = found
             return more != count or rows.changed(y, z, ...)
     return False
-
-
-class _Graphs:
-    """The traced operations of a model, on the first number of rows that it can be traced on."""
-
-    def __init__(self, specified):
-        self.specified, self.known = specified, {}
-
-    def traced(self, num_rows):
-        """What is known of the operations; `None` if the model cannot be traced on these rows."""
-        if num_rows not in self.known and self.size is None:
-            target, wrt = self.specified, self.specified.wrt
-            made = _probe(target, wrt, num_rows, POSITIVE)
-            run = lambda inputs: passes.run(target.given(inputs))  # noqa: E731
-            self.known[num_rows] = backend.traced(run, made.inputs, wrt)
-        return self.known.get(num_rows if self.size is None else self.size)
-
-    @property
-    def size(self):
-        """The number of rows of the trace."""
-        return next((n for n, graph in self.known.items() if graph is not None), None)
-
-    def steps(self, num_rows):
-        return [] if self.traced(num_rows) is None else self.traced(num_rows)[0]
-
-    def inside(self, num_rows):
-        """The steps that count from the second order on, or `None`: not known."""
-        return [] if self.traced(num_rows) is None else self.traced(num_rows)[1]
-
-    def too_large(self, num_rows):
-        """In words, how much more memory than allowed a run would take; `None` if it fits."""
-        model, fixed = self.specified.model, bool(_sizes(self.specified, ()))
-        taken = memory.of_specs(model, self._unknown(num_rows))
-        most = memory.MOST_BYTES if fixed else memory.most_bytes(model, num_rows)
-        if taken <= most and self.traced(num_rows) is not None:
-            taken = self.traced(num_rows)[2] * num_rows / self.size
-        elif taken <= most and num_rows > memory.MOST_ROWS and not fixed:
-            taken = math.inf  # not known
-        return f"{num_rows} of them would take {memory.words(taken)}" if taken > most else None
-
-    def _unknown(self, num_rows):
-        """The length of an axis that is open: of two axes of rows, each has a part of them."""
-        fold = self.specified.fold
-        return num_rows if fold is None else max(fold.batch[0], math.isqrt(num_rows))
-
-
-def _sizes(specified, sizes):
-    fixed = {specified.inputs[position].shape[0] for position in specified.wrt} - {None}
-    return list(fixed) or sizes
-
-
-def _attempts(sizes):
-    """(rows, magnitude, number in integer inputs), the likeliest first."""
-    for k, num_rows in enumerate(sizes):
-        if k == 0:
-            yield from ((num_rows, magnitude, 1) for magnitude in MAGNITUDES)
-        yield from ((num_rows, POSITIVE, whole) for whole in (0, 1))
-
-
-def _probe(specified, wrt, num_rows, magnitude, whole=1):
-    shared = specified.fold is not None and specified.fold.shared
-    return probe(
-        specified.inputs, wrt, num_rows, magnitude, whole, specified.wrt if shared else None
-    )
-
-
-def _run(target, made):
-    with stateless.of_first_pass() as seen:
-        y, pull = passes.value(target)
-    updates = tuple(u for u in seen.updates or () if u[0].name != stateless.SEED)
-    effects = bool(seen.updates or seen.losses)
-    random = seen.random or backend.drawn()
-    return Trial(target, made, y, pull, random, seen.random, effects, updates)
 
 
 def _not_run(specified, graphs, obstacle):
@@ -227,7 +135,7 @@ def _run_mixed(trial, unchecked, slopes):
         target = trial.target.given(inputs)
         try:
             if slopes:
-                return _run(target, trial.probe)
+                return run(target, trial.probe)
             return replace(trial, target=target, y=passes.run(target), pull=None)
         except Exception as error:
             obstacle = _first_line(error)
@@ -301,35 +209,6 @@ def check_lost(model, steps):
             f"{lost} on the way from the inputs to the output: what passes there would be missing. "
             f"Write it in `keras.ops`, or give it a gradient with `keras.ops.custom_gradient`."
         )
-
-
-@contextlib.contextmanager
-def _awake(model):
-    """Weights that are all zero hide what is behind them: give them other values.
-
-    So do weights whose values Keras took away, as on JAX while a model is trained.
-    """
-    random, scope = np.random.default_rng(0), keras.StatelessScope()
-    if in_stateless_scope():
-        scope.state_mapping.update(get_stateless_scope().state_mapping)
-    for variable in model.variables:
-        with contextlib.suppress(Exception):  # such as one that is not there yet
-            if id(variable) not in scope.state_mapping and _asleep(variable):
-                values = random.uniform(0.05, 0.15, variable.shape)
-                values = keras.ops.convert_to_tensor(values, dtype=variable.dtype)
-                scope.state_mapping[id(variable)] = values
-    with scope:
-        yield
-
-
-def _asleep(variable):
-    if without_value(variable):
-        return True
-    return _is_float(variable) and not np.any(rows.numpy(variable.value))
-
-
-def _is_float(variable):
-    return keras.backend.is_float_dtype(variable.dtype)
 
 
 def _first_line(error):
