@@ -1,10 +1,12 @@
 """The operators of polynomials, which users' rules are written with, with others of any width."""
 
+import math
 import operator
 
 import keras
 import numpy as np
 import pytest
+import truth
 from keras import layers, ops
 
 import keras_derivs as kd
@@ -38,15 +40,11 @@ SPACES = {
 
 
 def numeric(f, space, directions):
-    """The coefficients along each direction, by fitting a polynomial to f in numpy."""
-    t = 0.1 * np.cos(np.pi * (np.arange(15) + 0.5) / 15)
+    """The coefficients along each direction."""
     found = []
     for n in range(directions):
-        values = np.stack([f(X + s * (n + 1) * V) for s in t])
-        fit = np.polynomial.chebyshev.chebfit(t / 0.1, values.reshape(15, -1), 14)
-        c = np.stack([np.polynomial.chebyshev.cheb2poly(column) for column in fit.T], axis=1)
-        c = c / 0.1 ** np.arange(15)[:, None]
-        found.append(c.reshape(values.shape))
+        slopes = truth.along(f, X, (n + 1) * V, orders=3)
+        found.append([slope / math.factorial(k) for k, slope in enumerate(slopes)])
     if COLLAPSED in space.terms:
         second = found[0][2] - 2 * found[1][2]
         return {(): found[0][0], (0,): np.stack([c[1] for c in found]), COLLAPSED: second}

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import taylor_rows
+import truth
 from keras import ops
 
 from keras_derivs.engine.taylor import propagate
@@ -16,7 +17,7 @@ from keras_derivs.engine.terms import Sum
 
 # by order, relative to the largest derivative: the truth is interpolated in float64
 TOLERANCES = {0: 1e-12, 1: 1e-11, 2: 1e-10, 3: 1e-8, 4: 1e-7}
-BATCH, RADIUS, NODES = 3, 0.1, 15
+BATCH = 3
 
 
 pytestmark = pytest.mark.usefixtures("all_float64")
@@ -34,16 +35,7 @@ def point(shape, domain, seed=0):
 
 
 def derivatives(function, x, v, orders=4):
-    """d^k f(x + t v)/dt^k at t = 0, from a Chebyshev interpolation in t."""
-    t = RADIUS * np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
-    values = np.stack([np.asarray(function(ops.convert_to_tensor(x + s * v))) for s in t])
-    fit = np.polynomial.chebyshev.chebfit(t / RADIUS, values.reshape(NODES, -1), NODES - 1)
-    found = []
-    for order in range(orders + 1):
-        at_zero = np.polynomial.chebyshev.chebder(fit, order) if order else fit
-        at_zero = np.polynomial.chebyshev.chebval(0.0, at_zero) / RADIUS**order
-        found.append(at_zero.reshape(values.shape[1:]))
-    return found
+    return truth.along(lambda z: function(ops.convert_to_tensor(z)), x, v, orders)
 
 
 def along(function, x, moves, space):

@@ -49,6 +49,16 @@ def hessian(function, x, step=1e-2):
     return jacobian(lambda z: jacobian(function, z, step), x, step)
 
 
+def along(function, x, v, orders=4, radius=0.1, nodes=15):
+    """d^k f(x + t v)/dt^k at t = 0, from a Chebyshev interpolation in t."""
+    t = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
+    values = np.stack([numpy(function(x + radius * s * v)) for s in t])
+    fit = np.polynomial.chebyshev.chebfit(t, values.reshape(nodes, -1), nodes - 1)
+    found = [np.polynomial.chebyshev.chebder(fit, k) if k else fit for k in range(orders + 1)]
+    found = [np.polynomial.chebyshev.chebval(0.0, c) / radius**k for k, c in enumerate(found)]
+    return [c.reshape(values.shape[1:]) for c in found]
+
+
 def predict(model):
     """The model as a function of numpy arrays, in float64 where it is made so."""
 
