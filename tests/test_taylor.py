@@ -88,7 +88,13 @@ def test_directions(name):
     close(summed.get(whole), expected, 2)
 
 
-@pytest.mark.parametrize("name", taylor_rows.ROWS)
+SOME = [
+    pytest.param(name, marks=[pytest.mark.slow] * (number % 12 > 0))
+    for number, name in enumerate(taylor_rows.ROWS)
+]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_sums(name):
     """A sum of derivatives carried as one coefficient, of order 3 and 4, is that of the single."""
     shape, domain, make = taylor_rows.ROWS[name]
