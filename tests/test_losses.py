@@ -125,15 +125,16 @@ def check(make, expected, normalised=False, compiled=True, **options):
 
 
 BESIDE = (wrapped, inside_another, of_second_order, of_a_derivative)
-IN_GRAPHS = (in_the_graph, in_one_pass_of_the_graph)
 IN_ONE_PASS = (in_one_pass, in_one_pass_inside)
 ROWS = (
     *((make, plain, False) for make in (*BESIDE, in_the_graph)),
-    *((make, plain, training) for make in (*IN_GRAPHS, *IN_ONE_PASS) for training in (None, True)),
+    *((make, plain, mode) for make in (in_the_graph, *IN_ONE_PASS) for mode in (None, True)),
     *((make, twice, training) for make in BESIDE for training in (None, True)),
 )
 EVERYDAY = ((inside_another, plain, False), (in_one_pass, plain, None), (in_the_graph, plain, True))
-NORMALISED = [row for row in ROWS if row[0] not in (of_second_order, of_a_derivative)]
+NORMALISED = [row for row in ROWS if row[0] not in (of_second_order, of_a_derivative)] + [
+    (in_one_pass_of_the_graph, plain, mode) for mode in (None, True)
+]  # which draws after the graph itself: of random numbers, others
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist|.*separate passes|.*in inference, too")
