@@ -22,7 +22,7 @@ INTRODUCTION = f"""{zoo_cells.BACKENDS}
 
 *These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
 
-One derivative of every row, by each strategy that computes it, against the same differences; on JAX eagerly and under `jit` in turns. Letters as above; "-": an error says why.
+One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why.
 
 """
 
@@ -58,8 +58,14 @@ def checked(row):
 def cells():
     """{row: [cell of each backend]}, as they stand in the page."""
     table = PAGE.read_text().partition(zoo_cells.BACKENDS)[2]
-    lines = [line.split("|") for line in table.splitlines() if line.count("|") == 5]
-    return {line[1].strip(): [text.strip() for text in line[3:5]] for line in lines[2:]}
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:2] == "| "]
+    if not lines:
+        return {}
+    columns = {name: lines[0].index(name) for name in COLUMNS if name in lines[0]}
+    return {
+        line[0]: [line[columns[name]] if name in columns else "" for name in COLUMNS]
+        for line in lines[1:]
+    }
 
 
 def main(rows):
@@ -77,11 +83,15 @@ def main(rows):
 
 
 def write(known):
+    """The table, with the columns of the backends that were checked."""
+    columns = [n for n in range(len(COLUMNS)) if any(row[n] for row in known.values())]
     lines = [
-        f"| {row} | {diagonal(row)[0]} | " + " | ".join(known.get(row, ["", ""])) + " |\n"
+        "| " + " | ".join([row, diagonal(row)[0], *(known[row][n] for n in columns)]) + " |\n"
         for row in zoo.NAMES
+        if row in known
     ]
-    head = f"| layer | derivative | {' | '.join(COLUMNS)} |\n|---|---|---|---|\n"
+    names = [COLUMNS[n] for n in columns]
+    head = f"| layer | derivative | {' | '.join(names)} |\n{'|---' * (2 + len(columns))}|\n"
     before = PAGE.read_text().partition(zoo_cells.BACKENDS)[0]
     PAGE.write_text(before.rstrip() + "\n\n" + INTRODUCTION + head + "".join(lines))
 
