@@ -13,7 +13,7 @@ import keras_derivs as kd
 from keras_derivs.symbolic.between import Between
 
 # Of the processor, mostly Keras's own, which imports PyTorch anew for each number of a config.
-SECONDS, MEGABYTES = 60 if keras.backend.backend() == "torch" else 5, 17
+SECONDS, MEGABYTES = 15 if keras.backend.backend() == "torch" else 5, 17
 
 
 class Many(list):

@@ -110,6 +110,8 @@ class Partials(DerivativeLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
+        terms = config.get("terms", ())  # before Keras walks through them
+        _check_terms(list(terms.values()) if isinstance(terms, dict) else terms)
         layer = super().from_config(config)
         layer.unnamed = False  # the graph that it comes from names its results
         return layer
