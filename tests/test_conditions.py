@@ -27,6 +27,9 @@ FUNCTIONS = {
     ),
     "its own condition": lambda x: ops.where(product(x) > 0.5, product(x), x[:, :1] ** 3),
     "a product decides": lambda x: ops.where(product(x) > 0.5, ops.sin(x[:, :1]), x[:, 1:] ** 3),
+    "a root where it has none": lambda x: ops.where(
+        x[:, :1] > 0.5, ops.sqrt(x[:, :1] - 0.5), x[:, 1:] ** 3
+    ),
     "the larger product": lambda x: ops.maximum(product(x), x[:, :1] * x[:, :1]) * x[:, 1:],
 }
 

@@ -27,6 +27,10 @@ PICKING = {
     "stack", "sum", "swapaxes", "take_along_dim", "tile", "transpose", "unbind", "unsqueeze",
     "view",
 }  # fmt: skip
+READ = {  # by Python, which may decide by it; or written into a tensor
+    "allclose", "array", "bool", "equal", "float", "index", "int", "is_nonzero", "item", "numpy",
+    "setitem", "tolist",
+}  # fmt: skip
 EXTREMES = {"maximum": torch.ge, "minimum": torch.le}
 
 
@@ -53,21 +57,22 @@ class Guarded(TorchFunctionMode):
 
     def __init__(self, recorded, y):
         super().__init__()
-        self.calls, self.used = recorded.calls, used(recorded.calls, y)
+        # a layer asks for shapes and the like when it is built, and not again
+        self.calls = [call for call in recorded.calls if _tensors(call[3])]
+        self.used = used(recorded.calls, y)
         self.number, self.same = 0, True
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if self.same and self.number < len(self.calls):
-            args = self._arguments(function, args)
-        results = function(*args, **kwargs)
-        self.number += 1
+        call = self.calls[self.number] if self.number < len(self.calls) else None
+        fits = self.same and call and call[0] == name_of(function) and len(call[2][0]) == len(args)
+        results = function(*(self._arguments(call, args) if fits else args), **(kwargs or {}))
+        if _tensors(results):
+            self.number, self.same = self.number + 1, bool(fits)
         return results
 
-    def _arguments(self, function, args):
-        name, _, (before, _), results = self.calls[self.number]
-        self.same = name == name_of(function) and len(before) == len(args)
-        if not self.same or not isinstance(results, torch.Tensor):
+    def _arguments(self, call, args):
+        name, _, (before, _), results = call
+        if not isinstance(results, torch.Tensor):
             return args
         if name in EXTREMES:  # what was selected stays so
             return _kept(EXTREMES[name], args, before)
@@ -87,7 +92,7 @@ def used(calls, y):
     found = {id(y): True}
     for name, function, (args, kwargs), results in reversed(calls):
         sources, masks = _tensors((args, kwargs)), [found.get(id(z)) for z in _tensors(results)]
-        if masks and all(mask is None for mask in masks):
+        if all(mask is None for mask in masks) and (masks or name not in READ):
             continue
         floats = [x for x in sources if _is_float(x)]
         arriving = None
