@@ -69,6 +69,13 @@ ROWS = {
     "long term": ("Partials", "terms", [Many()], "at most 256.*order 100000000"),
     "high term": ("Partials", "terms", [[0] * 1_000_000], "at most 256.*order 1000000"),
     "lower terms": ("Partials", "terms", [[0, 1, 2] * 3] * 9999, "at most 65,536.*lower ones"),
+    "sum": ("Partials", "terms", [{"terms": Many(), "weights": Many()}], "at most.*100000000"),
+    "figures in a sum": (
+        "Partials",
+        "terms",
+        [{"terms": [[0]], "weights": [10**5000]}],
+        "finite number",
+    ),
     "feature": ("Partials", "terms", [[10**5000]], "from 0 to 2"),
     "vectors": ("JVP", "vectors", Many(), "16,777,216 numbers"),
     "wrt": ("JVP", "wrt", Many(), "at most.*inputs.*100000000"),

@@ -51,7 +51,16 @@ def closure(terms):
         powers = Counter(sorted(term))
         for chosen in itertools.product(*(range(n + 1) for n in powers.values())):
             closed.add(tuple(Counter(dict(zip(powers, chosen))).elements()))
-    return sorted(closed, key=lambda term: (len(term), term))
+    return in_order(closed)
+
+
+def proper_factors(terms):
+    """The factors of terms that are of lower order than one of them."""
+    return {term[:n] + term[n + 1 :] for term in closure(terms) for n in range(len(term))}
+
+
+def in_order(terms):
+    return sorted(terms, key=lambda term: (len(term), term))
 
 
 def differentiation_plan(terms):

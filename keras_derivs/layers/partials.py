@@ -2,6 +2,7 @@ import bisect
 import itertools
 import math
 import numbers
+import sys
 from collections import Counter
 
 import keras
@@ -155,7 +156,8 @@ def _check_terms(terms):
     terms = [
         _check_sum(term) if isinstance(term, (dict, Sum)) else _check_term(term) for term in terms
     ]
-    limits.check(sum(map(_num_lower, single_terms(terms))), limits.MAX_TERMS, "terms=", unit)
+    lower = sum(_num_lower(one) for term in terms for one in weights_of(term))
+    limits.check(lower, limits.MAX_TERMS, "terms=", unit)
     return terms
 
 
@@ -174,9 +176,9 @@ def _check_sum(term):
         terms, weights = term["terms"], term["weights"]
     else:
         terms, weights = list(term), list(term.values())
+    limits.check(limits.length(terms), limits.MAX_TERMS, "terms=", "derivatives in one")
     listed = all(isinstance(part, (list, tuple)) for part in (terms, weights))
     fits = listed and len(terms) == len(weights) and all(map(_is_number, weights))
-    limits.check(limits.length(terms), limits.MAX_TERMS, "terms=", "derivatives in one")
     combined = fits and weights_of(Sum(tuple(map(_check_term, terms)), tuple(map(float, weights))))
     if not combined:
         raise ValueError(
@@ -189,7 +191,7 @@ def _check_sum(term):
 
 def _is_number(weight):
     real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    return real and math.isfinite(weight)
+    return real and abs(weight) <= sys.float_info.max
 
 
 def _check_term(term):

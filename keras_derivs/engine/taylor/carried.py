@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from keras_derivs.engine.taylor.space import Space
-from keras_derivs.engine.terms import Sum, closure, weights_of
+from keras_derivs.engine.terms import Sum, closure, proper_factors, weights_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ def carried(terms):
     """
     asked = [_coefficients(term) for term in terms]
     alone = [monomial for one in asked if len(one) == 1 for monomial in one]
-    lower = [m[:n] + m[n + 1 :] for one in asked for m in one for n in range(len(m))]
-    readings = [_collapsed(one, set(closure([*alone, *lower]))) for one in asked]
+    summed = [monomial for one in asked if len(one) > 1 for monomial in one]
+    kept = {*closure(alone), *proper_factors(summed)}
+    readings = [_collapsed(one, kept) for one in asked]
     sums = dict.fromkeys(term for one in readings for term in one if isinstance(term, Sum))
     if len(sums) >= len({monomial for each in sums for monomial in each.terms}):
         return Carried(Space([monomial for one in asked for monomial in one]), asked)

@@ -1,11 +1,12 @@
 """Which Taylor coefficients are carried, and which coefficients of two factors make a product's."""
 
+import functools
 from collections import Counter
 
 from keras import ops
 
 from keras_derivs.engine.sums import scaled, weighted_sum
-from keras_derivs.engine.terms import Sum, closure
+from keras_derivs.engine.terms import Sum, closure, in_order, proper_factors
 
 
 class Space:
@@ -24,14 +25,29 @@ class Space:
 
     def __init__(self, terms=(), sums=(), directions=None):
         highest = [monomial for each in sums for monomial in each.terms]
-        lower = [m[:n] + m[n + 1 :] for m in highest for n in range(len(m))]
-        self.terms = [*closure([*terms, *lower]), *sums]
+        self.terms = [*in_order({*closure(terms), *proper_factors(highest)}), *sums]
         self.order = max(map(len, [*terms, *highest, ()]))
         self.directions = directions
-        self.pairs = {term: list(_pairs(term)) for term in self.terms}
-        self.squares = {term: _squares(pairs) for term, pairs in self.pairs.items()}
-        self.steps = {term: list(_steps(term)) for term in self.terms}
-        self.inner = {second for steps in self.steps.values() for _, second, _ in steps}
+
+    @functools.cached_property
+    def pairs(self):
+        """term -> (first, second, weight) of the products that add up to its coefficient."""
+        return {term: list(_pairs(term)) for term in self.terms}
+
+    @functools.cached_property
+    def squares(self):
+        """The same for a product of a polynomial with itself."""
+        return {term: _squares(pairs) for term, pairs in self.pairs.items()}
+
+    @functools.cached_property
+    def steps(self):
+        """The same for z' v, from which y is integrated."""
+        return {term: list(_steps(term)) for term in self.terms}
+
+    @functools.cached_property
+    def inner(self):
+        """The terms of v in these steps."""
+        return {second for steps in self.steps.values() for _, second, _ in steps}
 
     def stacked(self, term):
         """Whether the coefficient of this term has a leading axis of directions."""
