@@ -42,3 +42,24 @@ def test_an_audit_while_keras_holds_the_weights():
     expected = model.predict(X, verbose=0)
     net.trainable = False  # so that it is examined anew, while a program is traced
     close(model.predict(X[:1], verbose=0), expected[:1], EXACT["float32"])
+
+
+def planted(name):
+    """The sine, whose gradient JAX cannot differentiate again."""
+    import jax
+
+    def stopped(x):
+        return jax.lax.stop_gradient(jax.numpy.cos(x))
+
+    sine = getattr(jax, f"custom_{name}")(lambda x: jax.numpy.sin(x))
+    if name == "vjp":
+        sine.defvjp(lambda x: (sine(x), x), lambda x, g: (g * stopped(x),))
+    else:
+        sine.defjvp(lambda at, move: (sine(*at), move[0] * stopped(*at)))
+    return keras.layers.Lambda(lambda x: sine(x).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", ["vjp", "jvp"])
+def test_gradients_that_cannot_be_differentiated_are_refused(name):
+    with pytest.raises(ValueError, match="second derivative is not that of the first"):
+        kd.HessianDiagonal(planted(name))(X)

@@ -24,6 +24,7 @@ REPLACED = {
     "hypot", "i0", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp", "logaddexp2",
     "logsumexp",
 }  # fmt: skip
+CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # functions with derivatives of their own
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
@@ -64,7 +65,8 @@ def _walk(jaxpr, starts, ends, scope, num_rows):
             inside += _walk(inner, begins, _variables(inner.outvars), name, num_rows)
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
-        found += [Step(_type(equation), place, on_the_way, across=across), *inside]
+        own = _is_own(equation)
+        found += [Step(_type(equation), place, on_the_way, own, across), *inside]
     return found
 
 
@@ -116,8 +118,8 @@ def _type(equation):
     name = equation.primitive.name
     if name in ("jit", "pjit"):  # a function of JAX, such as `relu`
         return equation.params.get("name", name)
-    if name == "custom_jvp_call":
-        return getattr(equation.params["call_jaxpr"].jaxpr.debug_info, "func_name", name)
+    if name in CUSTOM:
+        return getattr(_source(equation), "func_name", name)
     if name == "abs" and _within(equation, "logsumexp"):
         return "magnitude"  # of a sum of exponentials
     if name == "convert_element_type":
@@ -129,6 +131,17 @@ def _type(equation):
     if name == "stop_gradient" and _inside_jax(equation):
         return "shift"  # as of a softmax, whose value does not depend on it
     return name
+
+
+def _is_own(equation):
+    """Whether the model brings the gradient of an operation."""
+    file_name = getattr(_source(equation), "func_filename", None)
+    return equation.primitive.name in CUSTOM and bool(file_name) and not _of_jax(file_name)
+
+
+def _source(equation):
+    """What is known of the function that an operation calls, or `None`."""
+    return next((program.debug_info for program in _plain(programs(equation))), None)
 
 
 def _is_float(dtype):
