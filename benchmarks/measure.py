@@ -54,6 +54,7 @@ class Process:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
         self.log.close()
 
 
@@ -168,9 +169,9 @@ def main():
     RESULTS.parent.mkdir(exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() and arguments.only else {}
     modules = present()
-    for table, found in works.TABLES.items():
+    for table in works.MEASURED:
         growth = table != "works"
-        for key, work in found.items():
+        for key, work in works.TABLES[table].items():
             if arguments.only not in (key, table, ""):
                 continue
             start = time.perf_counter()

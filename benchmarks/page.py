@@ -14,7 +14,7 @@ Why u_xxxx and the biharmonic do not reach their aim of 4: XLA removes what nest
 
 def main():
     results = json.loads(RESULTS.read_text())
-    parts = [introduction(results.pop("facts")), ratios(results), shares(results)]
+    parts = [introduction(results.pop("facts")), ratios(results) + REASON, shares(results)]
     line = "u and its derivatives up to an order, 1 input, 4 layers of 64, 1,000 points"
     sum_of_all = "Laplacian, 4 layers of 64, 2,000 points or 50,000 / d if that is less"
     parts += [growth(results, "orders", "order", line)]
@@ -75,7 +75,7 @@ def ratios(results):
                      ratio(other, taylor, work.bounds[1]), other[0] if other else "-"])  # fmt: skip
     head = ["work", "network", "points", "Taylor, ms", "nested tapes, ms", "ratio (aim)",
             "best other, ms", "ratio (aim)", "which"]  # fmt: skip
-    return "## Training steps\n\n" + table(head, rows) + REASON
+    return "## Training steps\n\n" + table(head, rows)
 
 
 def shares(results):

@@ -10,6 +10,10 @@ from works import RATE
 tensor = jnp.asarray
 
 
+def device():
+    return jax.devices()[0].platform
+
+
 def network(weights, x):
     *hidden, kernel, bias = weights
     for n in range(0, len(hidden), 2):

@@ -11,6 +11,10 @@ from ours import network, taylor
 from works import RATE
 
 
+def device():
+    return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+
+
 class Tape(tf.GradientTape):
     """A tape that records what becomes of x alone, not what is made of weights only."""
 

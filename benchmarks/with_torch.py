@@ -11,8 +11,17 @@ from torch.func import grad_and_value, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from works import RATE
 
-torch.set_default_device("cpu")
-tensor = torch.from_numpy
+DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")  # "cuda" by gpu.py
+torch.set_default_device(DEVICE if torch.cuda.is_available() else "cpu")
+
+
+def tensor(array):
+    return torch.from_numpy(array).to(DEVICE)
+
+
+def device():
+    on_gpu = DEVICE == "cuda" and torch.cuda.is_available()
+    return "gpu" if on_gpu else "cpu"
 
 
 def network(weights, x):
@@ -149,7 +158,7 @@ PEERS = {
 
 def build(peer, work, mode):
     """(derivatives of x, training step at x, the weights now)."""
-    weights = [torch.from_numpy(w) for w in work.weights()]
+    weights = [tensor(w) for w in work.weights()]
     compiled = {}
 
     def derive(weights, x):
@@ -180,6 +189,6 @@ def build(peer, work, mode):
         return value
 
     def values(x):
-        return [term.detach().numpy() for term in derive(weights, x)]
+        return [term.detach().cpu().numpy() for term in derive(weights, x)]
 
-    return values, step, lambda: [np.array(w) for w in weights]
+    return values, step, lambda: [np.array(w.cpu()) for w in weights]

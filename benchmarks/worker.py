@@ -44,6 +44,10 @@ class Worker:
         loss = float(step(x))
         return time.perf_counter() - start, loss
 
+    def device(self):
+        """ "cpu" or "gpu": where this framework computes."""
+        return self.module.device()
+
     def products(self, table, key, mode):
         return self.module.products(works.TABLES[table][key], mode)
 

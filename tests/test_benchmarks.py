@@ -15,6 +15,7 @@ import with_tensorflow
 import worker
 import works
 
+ROOT = pathlib.Path(__file__).parent.parent
 WORKS = {
     "burgers": works.Work("burgers", 2, (5, 4), 6),
     "line": works.Work("line", 1, (5, 4), 6, order=4),
@@ -86,3 +87,31 @@ def test_a_worker_answers_in_json(monkeypatch):
     answer = json.loads(json.dumps(process.load("small", "line", "Taylor", "tf.function")))
     assert answer["first"] > 0 and len(answer["values"]) == 5
     assert all(seconds > 0 for seconds in process.run(0, 1, 2))
+
+
+@pytest.mark.slow
+def test_the_tables_of_a_gpu_are_tried_on_the_processor(monkeypatch, tmp_path, capsys):
+    import gpu
+
+    for name, value in {**gpu.ON_PROCESSOR, "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "benchmarks-gpu.json")
+    monkeypatch.setattr(gpu.measure, "RESULTS", tmp_path / "benchmarks.json")
+    few = {key: works.TABLES["small works"][key] for key in ("u_xxx",)}
+    monkeypatch.setitem(works.TABLES, "small works", few)
+    gpu.main(["--dry-run", "--only", "works", "--peers", "Taylor", "nested tapes"])
+    results = json.loads((tmp_path / "benchmarks-gpu.json").read_text())
+    entries = results["works u_xxx"]["entries"]
+    assert set(entries) == {f"{p} | {m}" for p in ("Taylor", "nested tapes") for m in works.GRAPH}
+    assert all(found["seconds"] > 0 for found in entries.values())
+    page = (tmp_path / "benchmarks-gpu.md").read_text()
+    assert all(f"| {key} |" in page for key in few) and "trial at small sizes" in page
+
+
+def test_no_table_of_a_gpu_without_one(monkeypatch, capsys):
+    import gpu
+
+    monkeypatch.setattr(gpu, "gpu", lambda: None)
+    with pytest.raises(SystemExit):
+        gpu.main([])
+    assert "Received: none" in capsys.readouterr().err
