@@ -61,14 +61,16 @@ def test_products_match_their_matrices(name, dtype):
     y = model(x)
     v, w = points(x.shape, dtype, 1), points(y.shape, dtype, 2)
     batch = len(x)
-    jacobian = np.reshape(kd.Jacobian(model)(x), (batch, w[0].size, v[0].size))
+    jacobian = np.reshape(truth.numpy(kd.Jacobian(model)(x)), (batch, w[0].size, v[0].size))
     flat_v, flat_w = v.reshape(batch, -1), w.reshape(batch, -1)
     product = np.einsum("bij,bj->bi", jacobian, flat_v).reshape(y.shape)
     close(kd.JVP(model)([x, v]), product, EXACT[dtype])
     product = np.einsum("bij,bi->bj", jacobian, flat_w).reshape(x.shape)
     close(kd.VJP(model)([x, w]), product, EXACT[dtype])
     component = None if w[0].size == 1 else (0,) * (w.ndim - 1)
-    hessian = np.reshape(kd.Hessian(model, component=component)(x), (batch, v[0].size, v[0].size))
+    hessian = np.reshape(
+        truth.numpy(kd.Hessian(model, component=component)(x)), (batch, v[0].size, v[0].size)
+    )
     product = np.einsum("bjk,bk->bj", hessian, flat_v).reshape(x.shape)
     close(kd.HVP(model, component=component)([x, v]), product, EXACT[dtype])
 
@@ -83,9 +85,9 @@ def test_partials_match_the_full_derivatives(name, strategy, chunk_size):
     found = kd.Partials(model, TERMS, strategy=strategy, chunk_size=chunk_size)(x)
     y = truth.predict(model)(x)
     shape = (-1, *y.shape[1:], 3)
-    first = np.reshape(kd.Jacobian(model)(x), shape)
-    second = np.reshape(kd.Hessian(model, strategy="tape")(x), (*shape, 3))
-    third = truth.jacobian(lambda z: np.reshape(kd.Hessian(model)(z), (*shape, 3)), x)
+    first = np.reshape(truth.numpy(kd.Jacobian(model)(x)), shape)
+    second = np.reshape(truth.numpy(kd.Hessian(model, strategy="tape")(x)), (*shape, 3))
+    third = truth.jacobian(lambda z: np.reshape(truth.numpy(kd.Hessian(model)(z)), (*shape, 3)), x)
     by_order = {0: y, 1: first, 2: second, 3: third}
     for term, value in zip(TERMS, found):
         expected = by_order[len(term)][(..., *term)]
