@@ -94,9 +94,27 @@ def test_coupled_rows_are_found_and_named(name):
         kd.Jacobian(model)
 
 
+def numbers(x):
+    return tf.range(tf.shape(x)[0])
+
+
+def far_apart(x):
+    """One for each two rows that are 64 or more apart."""
+    distance = numbers(x)[:, None] - numbers(x)
+    return ops.cast(ops.abs(distance) >= 64, x.dtype)
+
+
 BEYOND = {
     "Roll": lambda x: x + ops.roll(x, 64, axis=0),
     "StridedSlice": lambda x: x + ops.sum(x[100:], axis=0, keepdims=True),
+    "GatherNd": lambda x: x + tf.gather_nd(x, ((numbers(x) + 64) % tf.shape(x)[0])[:, None]),
+    "UnsortedSegmentSum": lambda x: (
+        x + ops.take(ops.segment_sum(x, numbers(x) % 64, 64), numbers(x) % 64, axis=0)
+    ),
+    "MatMul": lambda x: x + ops.matmul(far_apart(x), x),
+    "Mean": lambda x: tf.cond(
+        tf.shape(x)[0] > 64, lambda: x - ops.mean(x, axis=0), lambda: ops.sin(x)
+    ),
 }
 
 

@@ -14,6 +14,17 @@ AXES = {
     "Roll": 2,
 }
 SLICES = ("StridedSlice", "Slice")
+# type -> the number of the input whose rows they take by number, or add to others
+BY_NUMBER = {
+    **dict.fromkeys(("GatherNd", "DynamicPartition", "UniqueV2"), 0),
+    **{f"Segment{name}": 0 for name in ("Sum", "Mean", "Max", "Min", "Prod")},
+    **{f"UnsortedSegment{name}": 0 for name in ("Sum", "Max", "Min", "Prod")},
+    "ScatterNd": 1,
+    "TensorScatterAdd": 2,
+    "TensorScatterUpdate": 2,
+}
+BRANCHES = ("then_branch", "else_branch")
+PRODUCTS = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x", "adj_y")}
 
 
 def marked(steps, graph, inputs):
@@ -21,11 +32,36 @@ def marked(steps, graph, inputs):
     num_rows = inputs[0].shape[0]
     if num_rows == 1 or any(num_rows in x.shape[1:] for x in inputs):
         return steps  # the shapes do not tell which axis is the batch
-    names = {op.name for op in graph.get_operations() if _across(op, num_rows)}
+    reached = {step.name for step in steps if step.on_the_way}
+    names = set(_names(graph, num_rows, reached | {x.op.name for x in graph.inputs}))
     return [replace(step, across=step.name in names) for step in steps]
 
 
+def _names(graph, num_rows, reached, scope=""):
+    for operation in graph.get_operations():
+        if _across(operation, num_rows) or _contracts(operation, num_rows, scope, reached):
+            yield scope + operation.name
+        for key in BRANCHES if operation.type in ("If", "StatelessIf") else ():
+            inner = graph._get_function(operation.get_attr(key).name).graph
+            yield from _names(inner, num_rows, reached, f"{scope}{operation.name}/")
+
+
+def _contracts(operation, num_rows, scope, reached):
+    """Whether a matrix product sums over the rows of what depends on the inputs."""
+    if operation.type not in PRODUCTS or operation.outputs[0].shape.rank != 2:
+        return False
+    summed = zip(operation.inputs, PRODUCTS[operation.type], (True, False))
+    return any(
+        operation.get_attr(flag) == first
+        and _is_batch(x, num_rows)
+        and scope + x.op.name in reached
+        for x, flag, first in summed
+    )
+
+
 def _across(operation, num_rows):
+    if operation.type in BY_NUMBER:
+        return _is_batch(operation.inputs[BY_NUMBER[operation.type]], num_rows)
     if not operation.inputs or not _is_batch(operation.inputs[0], num_rows):
         return False
     if operation.type in SLICES:
