@@ -157,7 +157,7 @@ At kinks both engines have the same derivatives:
 | 0 of `elu`, `celu` and `selu` | the upper side |
 | the bounds of `clip` and `hard_tanh` | the inside |
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, `sparse_sigmoid`, `hard_shrink` and `soft_shrink` | the outside |
-| ties of `maximum`, `minimum`, `max`, `min`, `ptp` and norms of infinite order | the mean of those that tie |
+| ties of `maximum`, `minimum`, `max`, `min`, `ptp` and norms of infinite order | the mean of those that tie; for powers of the result, the mean of their powers |
 | ties of `sort`, `top_k`, `median` and maximum pooling | the entry that is taken, of equal ones the first |
 | steps of `round`, `floor`, `ceil`, `trunc` and comparisons | a constant: 0 |
 

@@ -73,6 +73,11 @@ KINKS = {
     ),
     "logaddexp": (lambda x: ops.logaddexp(x, 2 * x), [(0, 1.5, 0.25)]),
     "logaddexp2": (lambda x: ops.logaddexp2(x, 2 * x), [(0, 1.5, 0.25 * math.log(2))]),
+    "where, by its own value": (
+        lambda x: ops.where(1 / x > 3, 3 * ops.ones_like(x), 1 / x),
+        [(0.1, 0, 0), (0.5, -4, 16)],
+    ),
+    "clip of a pole": (lambda x: ops.clip(1 / x, -3.0, 3.0), [(0.5, -4, 16), *([] if BACKEND == "torch" else [(0, 0, 0)])]),
     "x**1.5": (lambda x: x**1.5, [(0, 0, INF)]),
     "x**2.5": (lambda x: x**2.5, [(0, 0, 0)]),
     "x**-2": (lambda x: x**-2, [(-0.5, 16, 96)]),

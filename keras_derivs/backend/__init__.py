@@ -14,6 +14,8 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   may compile all of them at once.
 - `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
   model runs so that they are exact and leave no trace.
+- `selected(function, inputs)`: `function(inputs)`, a list of tensors. In its gradients, such as
+  those of a loss by the weights, what is not selected has no part.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
 - `double()`: the context in which a model computes in float64 where it is asked to.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
@@ -24,6 +26,9 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `traced(run, inputs, wrt)`: the operations of `run(inputs)`; those that count from the second
   order on alone (`None`: not known), as of gradients that a model brings; and how many bytes the
   operations return. `None` if it cannot be traced.
+- `result(x)`: a derivative, or a value beside it, as it is handed out. The gradients of what is
+  computed from it, such as those of a loss by the weights, are exact too where a framework's own
+  are not.
 - `loops(steps, order)` and `not_compiled(steps)`: the types of what a compiler cannot differentiate
   as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
@@ -47,7 +52,8 @@ CONTRACT = (
     "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
     "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled",
     "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops", "not_compiled",
-    "peak_memory", "precise", "refuse_gradient", "scope", "selecting", "traced", "tracing", "vjp",
+    "peak_memory", "precise", "refuse_gradient", "result", "scope", "selected", "selecting",
+    "traced", "tracing", "vjp",
     "weights_scope",
 )  # fmt: skip
 

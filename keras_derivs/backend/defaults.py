@@ -23,8 +23,16 @@ def drawn():
     return False
 
 
+def selected(function, inputs):
+    return function(inputs)
+
+
 def selecting(cotangent):
     return cotangent
+
+
+def result(x):
+    return x
 
 
 def after(tensors):

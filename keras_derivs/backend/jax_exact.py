@@ -48,7 +48,12 @@ class Operation:
 
     @property
     def differentiable(self):
-        return all(jnp.issubdtype(y.aval.dtype, jnp.floating) for y in self.equation.outvars)
+        return all(map(_is_float, self.equation.outvars))
+
+    @property
+    def decides(self):
+        """Whether it has no derivative: a comparison of harmless numbers would select otherwise."""
+        return not any(jnp.issubdtype(y.aval.dtype, jnp.inexact) for y in self.equation.outvars)
 
 
 class Program:
@@ -117,8 +122,10 @@ def _guard(program, leaves):
     used = _used(program, values)
 
     def change(operation, inputs):
+        before = [values[x] if isinstance(x, Place) else x for x in operation.inputs]
+        if operation.decides:
+            return before
         if operation.name in ("max", "min"):  # what was selected stays so
-            before = [values[x] if isinstance(x, Place) else x for x in operation.inputs]
             parts = SELECTORS[operation.name](before)
             return [jnp.where(part, x, old) for part, x, old in zip(parts, inputs, before)]
         where = used.get(operation.outputs[0], True)
@@ -130,6 +137,10 @@ def _guard(program, leaves):
     return change
 
 
+def _is_float(variable):
+    return jnp.issubdtype(variable.aval.dtype, jnp.floating)
+
+
 def _filled(x, where):
     return jnp.where(where, x, jnp.asarray(HARMLESS, jnp.result_type(x)))
 
@@ -139,7 +150,7 @@ def _used(program, values):
     used = {y: True for y in program.outputs if isinstance(y, Place)}
     for operation in reversed(program.operations):
         masks = [used.get(y) for y in operation.outputs]
-        if all(mask is None for mask in masks):
+        if all(mask is None for mask in masks) or operation.decides:
             continue
         inputs = [values[x] if isinstance(x, Place) else x for x in operation.inputs]
         for x, mask in zip(operation.inputs, _passed(operation, inputs, masks)):

@@ -17,7 +17,8 @@ STOPPED = {"stop_gradient"}
 LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into Python
 # Piecewise constant: the derivative of what passes through them is zero.
 FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
-KINKED = {"abs", "relu", "relu6", "leaky_relu"}  # their second derivative is zero
+OPPOSITE = "larger of x and -x"  # an absolute value
+KINKED = {"abs", "relu", "relu6", "leaky_relu", OPPOSITE}  # their second derivative is zero
 # Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
 # made of does not count.
 REPLACED = {
@@ -52,9 +53,11 @@ def depending(function, arguments):
 def _walk(jaxpr, starts, ends, scope, num_rows):
     reached = _forward(jaxpr, starts)
     needed = _backward(jaxpr, ends)
-    found = []
+    found, negated = [], {}
     for equation in jaxpr.eqns:
         sources, results = _variables(equation.invars), set(equation.outvars)
+        if equation.primitive.name == "neg" and sources:
+            negated[equation.outvars[0]] = equation.invars[0]
         on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
         name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
         place = f"{name}/{equation.primitive.name}"
@@ -66,8 +69,17 @@ def _walk(jaxpr, starts, ends, scope, num_rows):
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
         own = _is_own(equation)
-        found += [Step(_type(equation), place, on_the_way, own, across), *inside]
+        type = OPPOSITE if _is_opposite(equation, negated) else _type(equation)
+        found += [Step(type, place, on_the_way, own, across), *inside]
     return found
+
+
+def _is_opposite(equation, negated):
+    """Whether it is the larger, or the smaller, of a variable and its negative."""
+    variables = _variables(equation.invars)
+    if _type(equation) not in ("max", "min", "maximum", "minimum") or len(variables) != 2:
+        return False
+    return any(negated.get(x) in variables for x in variables)
 
 
 def _begins(equation, inner, reached):

@@ -4,6 +4,8 @@ import functools
 import math
 from dataclasses import dataclass, replace
 
+import keras
+
 from keras_derivs import backend
 from keras_derivs.engine import cost, preference, shared
 from keras_derivs.engine.reverse import sampled as sampled_tape
@@ -178,6 +180,7 @@ def solve(choice, target, request):
     strategy, _ = strategies(request)[choice.strategy]
     with backend.precise():
         run = functools.partial(shared.solve, strategy) if request.shared else strategy
-        return backend.at_once(
+        found = backend.at_once(
             lambda inputs: run(target.given(inputs), request.listed()), target.inputs
         )
+    return keras.tree.map_structure(backend.result, found)

@@ -16,6 +16,7 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     tracing,
     weights_scope,
 )
+from keras_derivs.backend.tensorflow.outer import result  # noqa: F401
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     AT_ZERO,
     ESTIMATED,
@@ -101,6 +102,11 @@ def at_once(function, inputs):
 def selecting(cotangent):
     """A cotangent that is zero where nothing of the output is selected; see `unselected`."""
     return unselected.mark(cotangent, lambda: tf.equal(cotangent, 0))
+
+
+def selected(function, inputs):
+    """The gradients of `outer` do that."""
+    return function(inputs)
 
 
 def double():

@@ -15,6 +15,7 @@ from keras_derivs.backend.tensorflow import (
     functions,
     gradients_arrays,
     gradients_elementwise,
+    gradients_extrema,
     gradients_images,
     gradients_matrices,
     portable_arrays,
@@ -25,7 +26,13 @@ from keras_derivs.backend.tensorflow import (
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
 
-RULES = (gradients_arrays, gradients_elementwise, gradients_images, gradients_matrices)
+RULES = (
+    gradients_arrays,
+    gradients_elementwise,
+    gradients_extrema,
+    gradients_images,
+    gradients_matrices,
+)
 PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)
 
 

@@ -10,8 +10,8 @@ import functools
 import tensorflow as tf
 from tensorflow.python.framework.ops import _gradient_registry as registry
 
-from keras_derivs.backend.override import plain, switched
-from keras_derivs.backend.tensorflow import quotients, unselected
+from keras_derivs.backend.override import plain
+from keras_derivs.backend.tensorflow import outer, quotients, unselected
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.backend.tensorflow.unselected import (  # noqa: F401 (for the rules)
     is_needed,
@@ -54,8 +54,7 @@ def install():
             if name in PORTABLE:
                 call = functools.partial(_call_portable, PORTABLE[name], call)
             call = quotients.following(name, unselected.following(name, call))
-            call = functools.partial(_checked, call)
-            entry["type"] = switched(own, call)
+            entry["type"] = outer.switched(own, functools.partial(_checked, call), call)
 
 
 def _checked(call, operation, *gradients):
@@ -89,11 +88,11 @@ def linear(there, back):
 
     @tf.custom_gradient
     def forward(x):
-        return there(x), backward
+        return there(x), lambda gradient: outer.hand_on(gradient, backward(gradient))
 
     @tf.custom_gradient
     def backward(x):
-        return back(x), forward
+        return back(x), lambda gradient: outer.hand_on(gradient, forward(gradient))
 
     return forward
 

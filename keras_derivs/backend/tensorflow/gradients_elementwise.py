@@ -5,8 +5,10 @@ import math
 
 import tensorflow as tf
 
+from keras_derivs.backend.steep import STEEP
 from keras_derivs.backend.tensorflow import quotients, special
 from keras_derivs.backend.tensorflow.gradients import gradient_of, is_needed, unbroadcast
+from keras_derivs.backend.tensorflow.outer import outer
 
 MAX_EXPONENT = 64
 FAR = 30.0  # exp(-FAR^2) is 0
@@ -27,6 +29,9 @@ def _pow(op, gradient, plain):
         return root, None
     constant = tf.equal(x, 0) & (tf.equal(y, 0) | tf.equal(y, 1))
     slope = _multiple(tf.pow(tf.where(constant, tf.ones_like(x), x), y - 1), y)
+    if outer.on and x.dtype.is_floating:
+        steep = tf.equal(x, 0) & (y > 0) & (y < 1)
+        slope = tf.where(steep, tf.constant(STEEP, x.dtype), slope)
     by_x = unbroadcast(gradient * tf.math.conj(slope), x)
     return by_x, plain(gradient)[1] if is_needed(op, 1) else None
 
@@ -124,9 +129,9 @@ def _square(op, gradient, plain):
 @gradient_of("Sqrt")
 def _sqrt(op, gradient, plain):
     """No number at 0 where the gradient is 0: TensorFlow has 0, but sqrt(x)^2 is x."""
-    quotient = quotients.quotient(gradient)
+    quotient = quotients.of_root(gradient, 0.5)
     if quotient is not None:
-        return quotient / 2
+        return quotient
     return gradient / (2 * tf.math.conj(op.outputs[0]))
 
 
@@ -150,6 +155,19 @@ def _complex_abs(op, gradient, plain):
     return tf.complex(*[gradient * tf.math.divide_no_nan(part, size) for part in parts])
 
 
+@gradient_of("Cos")
+def _cos(op, gradient, plain):
+    """A multiple of x, as of every even function."""
+    ratio = lambda: -gradient * special.sine_ratio(op.inputs[0])  # noqa: E731
+    return quotients.attach(plain(gradient), [ratio] if gradient.dtype.is_floating else [])
+
+
+@gradient_of("Cosh")
+def _cosh(op, gradient, plain):
+    ratio = lambda: gradient * special.hyperbolic_sine_ratio(op.inputs[0])  # noqa: E731
+    return quotients.attach(plain(gradient), [ratio] if gradient.dtype.is_floating else [])
+
+
 @gradient_of("Softplus")
 def _softplus(op, gradient, plain):
     """TensorFlow's divides infinity by infinity from the third order on."""
@@ -167,26 +185,6 @@ def _selu(op, gradient, plain):
     (y,) = op.outputs
     above = tf.fill(tf.shape(y), tf.constant(SELU_SCALE, y.dtype))
     return gradient * tf.where(y < 0, y + SELU_SCALE * SELU_ALPHA, above)
-
-
-@gradient_of("Maximum")
-def _maximum(op, gradient, plain):
-    return _extremum(op, gradient, tf.greater)
-
-
-@gradient_of("Minimum")
-def _minimum(op, gradient, plain):
-    return _extremum(op, gradient, tf.less)
-
-
-def _extremum(op, gradient, wins):
-    """Equal arguments share the gradient."""
-    x, y = op.inputs
-    half, nothing = gradient / 2, tf.zeros_like(gradient)
-    shared = tf.where(tf.equal(x, y), half, nothing)
-    by_x = tf.where(wins(x, y), gradient, shared)
-    by_y = tf.where(wins(y, x), gradient, shared)
-    return unbroadcast(by_x, x), unbroadcast(by_y, y)
 
 
 @gradient_of("Xlogy")

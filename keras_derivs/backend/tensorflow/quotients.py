@@ -15,14 +15,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops
 
-from keras_derivs.backend.override import switched
+from keras_derivs.backend.override import plain
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.tensorflow import unselected
+from keras_derivs.backend.tensorflow import outer, unselected
 from keras_derivs.backend.tensorflow.unselected import unbroadcast
 
 QUOTIENTS = "_keras_derivs_quotients"  # attribute: functions that return quotients
 ROOTS = {"Abs", "ComplexAbs"}  # beside those of `functions.root`, which are custom gradients
-MISSED = {f"{name}, at zero" for name in (*ROOTS, "norm")}  # as steps, see `traced`
+OPPOSITE = {"Maximum", "Minimum"}  # where one argument is minus the other
+MISSED = {f"{name}, at zero" for name in (*ROOTS, *OPPOSITE, "norm")}  # as steps, see `traced`
 COPYING = {
     "BroadcastTo", "Cast", "ConcatV2", "EnsureShape", "ExpandDims", "Identity", "Pack", "Pad",
     "Reshape", "ReverseV2", "Roll", "SelectV2", "Slice", "Squeeze", "StridedSlice", "Tile",
@@ -56,8 +57,27 @@ def of_root(gradient, exponent):
     power = round(1 / float(np.real(exponent)))
     if abs(power * exponent - 1) > 1e-7:
         return None
-    found = quotient(gradient, power - 1)
-    return None if found is None else found / power
+    known = _all(gradient)[power - 2 :: power]  # x^j is y^(power j)
+    if not known:
+        return None
+    parts = [lambda q=q: q() / power for q in known]
+    return attach(parts[0](), parts[1:])
+
+
+def of_selection(gradient, shares):
+    """The gradients of what was selected from, which are multiples of the same powers.
+
+    `shares(gradient, times)` is a list: the part of each, `times` what it is the gradient of.
+    Where several are selected, the gradient of y^n is that of the mean of their n-th powers.
+    """
+    count = len(_all(gradient))
+    if not count:
+        return shares(gradient)
+    found = shares(quotient(gradient), True)
+    for n, part in enumerate(found):
+        attach(part, [lambda k=k, n=n: shares(quotient(gradient, k))[n]
+                      for k in range(1, count + 1)])  # fmt: skip
+    return found
 
 
 def missed(kind, x):
@@ -86,7 +106,8 @@ def following(name, call):
 
 def install():
     """Let sums of gradients follow what is known of the gradients that they add."""
-    gen_math_ops.add_n = switched(gen_math_ops.add_n, _add_n)
+    original = plain(gen_math_ops.add_n)
+    gen_math_ops.add_n = outer.switched(original, _add_n, _add_n)
 
 
 def _add_n(inputs, name=None):

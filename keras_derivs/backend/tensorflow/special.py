@@ -9,7 +9,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-NUM_NODES = 16
+from keras_derivs.backend.tensorflow import outer, quotients
+
+NUM_NODES, NUM_QUOTIENTS = 16, 4
 
 
 @functools.cache
@@ -30,14 +32,37 @@ def _near(x, at, radius, rule, integrand, quotient):
     near = tf.abs(x - at) < radius
     nodes, weights = (tf.constant(values, x.dtype) for values in rule)
     inner = tf.where(near, x, tf.constant(at, x.dtype))
-    outer = tf.where(near, tf.constant(at + 1, x.dtype), x)
+    far = _away(x, near, tf.constant(at + 1, x.dtype))
     integral = tf.reduce_sum(weights * integrand(nodes, inner[..., None]), axis=-1)
-    return tf.where(near, integral, quotient(outer))
+    return tf.where(near, integral, quotient(far))
+
+
+def _away(x, near, other):
+    """`x`, and another number near the point, where no gradient passes, nor a quotient of it."""
+
+    @tf.custom_gradient
+    def found(x):
+        y = tf.where(near, other, x)
+
+        def gradient_of(gradient):
+            passed = tf.where(near, tf.zeros_like(gradient), gradient)
+            parts = [lambda k=k: passed / found(x) ** k for k in range(1, NUM_QUOTIENTS + 1)]
+            passed = quotients.attach(tf.identity(passed), parts)
+            return outer.hand_on(gradient, passed)
+
+        return y, gradient_of
+
+    return found(x)
 
 
 def sine_ratio(x):
     """sin(x) / x, the mean of cos(t x) for t from 0 to 1."""
     return _near(x, 0.0, 1.0, _gauss(), lambda t, x: tf.cos(t * x), lambda x: tf.sin(x) / x)
+
+
+def hyperbolic_sine_ratio(x):
+    """sinh(x) / x, the mean of cosh(t x) for t from 0 to 1."""
+    return _near(x, 0.0, 1.0, _gauss(), lambda t, x: tf.cosh(t * x), lambda x: tf.sinh(x) / x)
 
 
 def logarithm_ratio(x):

@@ -87,7 +87,8 @@ def _has_gradients_to_look_at():
     graph = tf.compat.v1.get_default_graph().as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     return any(
-        node.op in quotients.ROOTS or _author(node) not in (None, "tensorflow", "keras")
+        node.op in quotients.ROOTS | quotients.OPPOSITE
+        or _author(node) not in (None, "tensorflow", "keras")
         for node in nodes
     )
 

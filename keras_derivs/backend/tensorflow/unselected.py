@@ -167,9 +167,16 @@ def _product(operation):
     """What is multiplied by a constant zero is not selected."""
     x, y = operation.inputs
     return [
-        (lambda other=other: tf.not_equal(other, 0)) if not is_needed(operation, n) else None
+        (lambda other=other: tf.not_equal(other, 0)) if _may_select(operation, n, other) else None
         for n, other in ((1, y), (0, x))
     ]
+
+
+def _may_select(operation, position, factor):
+    """Whether a factor is a constant other than a number that is not zero."""
+    if is_needed(operation, position):
+        return False
+    return factor.shape.rank != 0 or tf.get_static_value(factor) in (None, 0)
 
 
 SELECTORS = {

@@ -139,13 +139,19 @@ def multiply(a, b, function=operator.mul):
 
 def square(a):
     if a.squared is not None:
-        return a.squared().with_value(a.value * a.value)
+        found = a.squared()
+        return _same_root(found.with_value(a.value * a.value), found)
     return a.like({term: square_at(a, term) for term in a.space.terms})
 
 
 def square_at(a, term):
     """The coefficient of a a at `term`."""
     return a.space.products(a.table, a.table, operator.mul, a.space.squares[term])
+
+
+def _same_root(y, root):
+    """`y`, which differs from a polynomial by rounding of its value, as the same root."""
+    return y if root.squared is None else root_of(y, root.squared)
 
 
 def root_of(root, squared):
@@ -157,9 +163,9 @@ def root_of(root, squared):
 def handed_on(result, function, *arguments):
     """The result of a function that maps squares to squares, a root if an argument is one."""
     if any(getattr(x, "squared", None) is not None for x in arguments):
-        return root_of(result, lambda: function(*[_square_of(x) for x in arguments]))
+        return root_of(result, lambda: function(*[square_of(x) for x in arguments]))
     return result
 
 
-def _square_of(x):
+def square_of(x):
     return square(x) if isinstance(x, Polynomial) else x * x

@@ -2,13 +2,14 @@
 
 from keras import ops
 
+from keras_derivs.backend.steep import STEEP
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
     multiply,
     root_of,
     square,
 )
-from keras_derivs.engine.taylor.series import exp, expand, integrate
+from keras_derivs.engine.taylor.series import exp, expand, guarded, integrate
 
 
 def power(z, exponent, y0):
@@ -21,24 +22,24 @@ def power(z, exponent, y0):
         binomial = binomial * (exponent - (k - 1)) / k
         if isinstance(exponent, float):
             vanishes = binomial == 0
-            coefficients.append(None if vanishes else binomial * z.value ** (exponent - k))
+            coefficients.append(None if vanishes else binomial * steep_power(z.value, exponent - k))
         else:
             base = safe_base(z.value, binomial * (exponent - k))
-            coefficients.append(binomial * ops.power(base, exponent - k))
+            coefficients.append(binomial * steep_power(base, exponent - k))
     return expand(z, coefficients, guarded)
+
+
+def steep_power(x, exponent):
+    """x^exponent, whose gradient at 0 is finite."""
+    if isinstance(exponent, float) and not 0 < exponent < 1:
+        return x**exponent
+    steep = ops.logical_and(x == 0, ops.logical_and(exponent > 0, exponent < 1))
+    return ops.where(steep, x * STEEP, ops.power(ops.where(steep, ops.ones_like(x), x), exponent))
 
 
 def safe_base(x, factor):
     """The base of a power; where it is 0 and its derivative has the factor 0, one."""
     return ops.where(ops.logical_and(x == 0, factor == 0), ops.ones_like(x), x)
-
-
-def guarded(a, b):
-    """a b, where zero times infinity is zero: what does not move stays where it is."""
-    if isinstance(a, float) or isinstance(b, float):
-        return a * b
-    finite = ops.where(ops.logical_or(ops.isfinite(a), b != 0), a, ops.zeros_like(a))
-    return finite * ops.where(ops.logical_or(ops.isfinite(b), a != 0), b, ops.zeros_like(b))
 
 
 def integer_power(z, exponent):
@@ -85,7 +86,7 @@ def norm(z):
     positive = z.value > 0
     root = sqrt(z.with_value(ops.where(positive, z.value, ops.ones_like(z.value))))
     kept = root.each(lambda c: ops.where(positive, c, ops.zeros_like(c)))
-    return root_of(kept.with_value(ops.sqrt(z.value)), lambda: z)
+    return root_of(kept.with_value(ops.where(positive, root.value, z.value)), lambda: z)
 
 
 def cbrt(z):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_derivs.engine.taylor.polynomial import Polynomial, handed_on
+from keras_derivs.engine.taylor.polynomial import Polynomial, handed_on, root_of
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.shapes import map_linear
 from keras_derivs.graph.private import core, image, nn
@@ -117,7 +117,7 @@ linear([knp.Moveaxis], spares_batch("source", "destination"))
 linear([knp.Tile], _leaves_first_alone("repeats", 1))
 linear([knp.Tril, knp.Triu], lambda operation, x: x.ndim > 2)
 linear([knp.BroadcastTo, knp.Ravel, knp.TakeAlongAxis, core.Slice], never)
-linear([knp.Negative, knp.Copy, knp.Real, knp.Conjugate], always)
+linear([knp.Copy, knp.Real, knp.Conjugate], always)
 linear([knp.Deg2rad, knp.Rad2deg, knp.Fliplr], always)
 linear([nn.Conv, nn.DepthwiseConv, nn.SeparableConv], always)
 linear([nn.AveragePool, nn.AdaptiveAveragePool, nn.DepthToSpace, nn.SpaceToDepth], always)
@@ -138,6 +138,11 @@ linear([layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D], always)
 )  # fmt: skip
 def identity(layer, x, **kwargs):
     return x
+
+
+@taylor_rule(knp.Negative)
+def negative(operation, x):
+    return -x if x.squared is None else root_of(-x, x.squared)
 
 
 @taylor_rule(layers.Rescaling)

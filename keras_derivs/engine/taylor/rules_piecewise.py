@@ -10,16 +10,25 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 | the bounds of `clip`, `hard_tanh` | the inside |
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, | |
 | `sparse_sigmoid`, `hard_shrink`, `soft_shrink` | the outside |
-| ties of `maximum`, `minimum`, `max`, `min` | the mean of those that tie |
+| ties of `maximum`, `minimum`, `max`, `min` | the mean of those that tie; of y^n, of their powers |
 | ties of maximum pooling and of `sort` | the first of those that tie |
 | steps of `round`, `floor`, `ceil`, `trunc` and of comparisons | a constant: 0 |
 """
 
+import functools
+
+import keras
 import numpy as np
 from keras import ops
 
 from keras_derivs.engine.taylor import series
-from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
+from keras_derivs.engine.taylor.polynomial import (
+    Polynomial,
+    handed_on,
+    root_of,
+    square,
+    square_of,
+)
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, values
 from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.shapes import fit
@@ -33,12 +42,19 @@ def piecewise_linear(*classes):
     def register(slope):
         @taylor_rule(*classes)
         def rule(operation, x):
-            factor = ops.cast(slope(operation, x.value), x.dtype)
-            return x.each(lambda c: c * factor).with_value(operation.call(x.value))
+            factor = slope(operation, x.value)
+            return x.each(lambda c: sloped(c, factor)).with_value(operation.call(x.value))
 
         return slope
 
     return register
+
+
+def sloped(c, factor):
+    """A coefficient times a slope, or a condition: 0 where that is, whatever the coefficient is."""
+    if keras.backend.standardize_dtype(factor.dtype) == "bool":
+        return ops.where(factor, c, ops.zeros_like(c))
+    return ops.where(factor == 0, ops.zeros_like(c), c * ops.cast(factor, c.dtype))
 
 
 def pick(condition, a, b, like):
@@ -107,7 +123,8 @@ def select(condition, a, b, value):
 def where(operation, condition, a, b):
     require_plain(operation, condition)
     condition, a, b = align(condition, a, b)
-    return select(condition, a, b, operation.call(condition, *values([a, b])))
+    result = select(condition, a, b, operation.call(condition, *values([a, b])))
+    return handed_on(result, functools.partial(where, operation, condition), a, b)
 
 
 @taylor_rule(knp.Maximum, knp.Fmax)
@@ -126,9 +143,14 @@ def _extreme(operation, wins, a, b):
     first, second = values([a, b])
     value = operation.call(first, second)
     first_wins = ops.logical_or(wins(first, second), second != second)
-    tie, half = ops.equal(first, second), value * 0.5
-    mean = _sum_of_halves(a, b, half)
-    return select(first_wins, a, select(tie, mean, b, value), value)
+    tie = ops.equal(first, second)
+
+    def chosen(a, b, value):
+        mean = _sum_of_halves(a, b, value * 0.5)
+        return select(first_wins, a, select(tie, mean, b, value), value)
+
+    squared = lambda: chosen(square_of(a), square_of(b), value * value)  # noqa: E731
+    return root_of(chosen(a, b, value), squared)
 
 
 def _sum_of_halves(a, b, value):

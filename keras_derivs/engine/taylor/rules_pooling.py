@@ -20,10 +20,11 @@ def max_pool(operation, x):
     for window in pool.windows(x.value, lowest):
         chosen = ops.logical_and(window == largest, ops.logical_not(taken))
         taken = ops.logical_or(taken, chosen)
-        masks.append(ops.cast(chosen, x.dtype))
+        masks.append(chosen)
 
     def pick(parts):
-        return [total([w * mask for w, mask in zip(pool.windows(parts[0], 0.0), masks)])]
+        windows = zip(pool.windows(parts[0], 0.0), masks)
+        return [total([ops.where(mask, w, ops.zeros_like(w)) for w, mask in windows])]
 
     return map_linear(pick, [spread(x)], keeps_batch=False)[0].with_value(largest)
 

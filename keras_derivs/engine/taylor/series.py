@@ -26,13 +26,14 @@ from keras_derivs.engine.taylor.space import Space
 def compose(function, z):
     """`function`, written for polynomials, of `z`."""
     shared = _is_shared(z)
-    if z.space.order > 2 and not shared:
+    if z.space.order > 2 and not shared and z.squared is None:
         return function(z)
     line = Space([(0,) * z.space.order])
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
     c = function(point).table
     powers = _powers(z)
-    table = {t: _composed(c, powers, t, shared) for t in z.space.terms if t}
+    product = _product if z.squared is None else guarded
+    table = {t: _composed(c, powers, t, shared, product) for t in z.space.terms if t}
     return z.like({(): c[()], **table})
 
 
@@ -55,7 +56,11 @@ def elementwise(z, *derivatives):
     return expand(z, [f(z.value) / math.factorial(k) for k, f in enumerate(derivatives)])
 
 
-def expand(z, coefficients, product=lambda slope, power: power * slope):
+def _product(slope, power):
+    return power * slope
+
+
+def expand(z, coefficients, product=_product):
     """sum_k c_k d^k, for the part d of z that is not its value; `None` for a c_k that is zero."""
     powers, shared = _powers(z) if z.space.order else [], _is_shared(z)
     c = {(0,) * k: c_k for k, c_k in enumerate(coefficients) if c_k is not None}
@@ -73,13 +78,27 @@ def _is_shared(z):
 def _powers(z):
     """d, d^2, ... up to the highest order, for the part d of z that is not its value."""
     d = Polynomial(z.space, z.moves)
-    powers = [d, square(d)] if z.space.order > 1 else [d]
+    powers = [d, _square_of_change(z, d)] if z.space.order > 1 else [d]
     while len(powers) < z.space.order:
-        powers.append(multiply(powers[-1], d))
+        powers.append(multiply(powers[-2], powers[1]))
     return powers
 
 
-def _composed(c, powers, term, shared, product=lambda slope, power: power * slope):
+def _square_of_change(z, d):
+    """d^2; at a root that is zero, where only its even powers have derivatives, the square."""
+    if z.squared is None:
+        return square(d)
+    zero, own, whole = z.value == 0, square(d).table, z.squared().table
+    table = {}
+    for term in filter(None, z.space.terms):
+        pair = [part.get(term) for part in (whole, own)]
+        if any(c is not None for c in pair):
+            nothing = ops.zeros_like(next(c for c in pair if c is not None))
+            table[term] = ops.where(zero, *[nothing if c is None else c for c in pair])
+    return d.like(table)
+
+
+def _composed(c, powers, term, shared, product=_product):
     """The coefficient at `term` of sum_k f^(k)(z0)/k! d^k."""
     parts = [
         (c[(0,) * k], power.table[term])
@@ -126,6 +145,14 @@ def riccati(z, y0, constant, linear, quadratic, slope=None):
                 if not term and constant:
                     v[term] = v[term] + constant
     return z.like(y)
+
+
+def guarded(a, b):
+    """a b, where zero times infinity is zero: what does not move stays where it is."""
+    if isinstance(a, float) or isinstance(b, float):
+        return a * b
+    finite = ops.where(ops.logical_or(ops.isfinite(a), b != 0), a, ops.zeros_like(a))
+    return finite * ops.where(ops.logical_or(ops.isfinite(b), a != 0), b, ops.zeros_like(b))
 
 
 def sine_and_cosine(z, sine, cosine, sign):

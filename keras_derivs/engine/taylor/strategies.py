@@ -34,13 +34,12 @@ def propagate(target, space, tangents):
         raise _cannot("inputs without masks", "masked inputs")
     xs, fold = [ops.convert_to_tensor(x) for x in target.xs], target.fold
     inputs = [ops.convert_to_tensor(x) for x in target.given_to_model]
-    for k, moves in tangents.items():
-        if fold is not None:
-            moves = {term: fold.coefficient(c, xs[k]) for term, c in moves.items()}
-        inputs[target.wrt[k]] = Polynomial(space, {(): inputs[target.wrt[k]], **moves})
-    with backend.scope(target.model):
-        inputs = keras.tree.pack_sequence_as(target.structure, inputs)
-        y = apply_output(target.model, inputs, target.output)
+    if fold is not None:
+        tangents = {
+            k: {term: fold.coefficient(c, xs[k]) for term, c in moves.items()}
+            for k, moves in tangents.items()
+        }
+    y = _output(target, space, inputs, tangents)
     if not isinstance(y, Polynomial):
         return Polynomial(space, {(): target.seen(y)})
     if fold is not None:
@@ -48,6 +47,26 @@ def propagate(target, space, tangents):
         y = y.like({term: fold.output_coefficient(c, y.value) for term, c in y.table.items()})
     dtype = keras.backend.result_type(*[x.dtype for x in target.xs])  # as on the tape
     return y.like({term: ops.cast(c, dtype) if term else c for term, c in y.table.items()})
+
+
+def _output(target, space, inputs, tangents):
+    """What the model returns for polynomials, or the tensor that does not vary."""
+    seen = []
+
+    def run(values):
+        inputs = list(values)
+        for k, moves in tangents.items():
+            position = target.wrt[k]
+            inputs[position] = Polynomial(space, {(): inputs[position], **moves})
+        inputs = keras.tree.pack_sequence_as(target.structure, inputs)
+        y = apply_output(target.model, inputs, target.output)
+        seen[:] = [y]
+        return list(y.table.values()) if isinstance(y, Polynomial) else [y]
+
+    with backend.scope(target.model):
+        found = backend.selected(run, inputs)
+    (y,) = seen
+    return Polynomial(space, dict(zip(y.table, found))) if isinstance(y, Polynomial) else found[0]
 
 
 def _cannot(needed, culprit):
