@@ -34,7 +34,31 @@ def found(model, key, find):
 
 def planned(plans, key, model, make):
     """The plan of a key that `make()` made, while the model has the same layers and functions."""
-    return _fresh(plans, key, _parts, model, make)
+    last = plans.setdefault(key, _Planned())
+    if not last.matches(model):
+        last.result = _fresh(last.found, key, _parts, model, make)
+        last.remember(model)
+    return last.result
+
+
+class _Planned:
+    """A plan, and the attributes that the layers of its model had, by which it is known fast.
+
+    Whoever keeps it keeps the model, too.
+    """
+
+    def __init__(self):
+        self.result, self.found, self.known = None, {}, None
+
+    def remember(self, model):
+        self.known = [(layer, layer.trainable, dict(vars(layer))) for layer in _layers(model)]
+
+    def matches(self, model):
+        """Whether all attributes are the same objects, or equal; objects come first in `==`."""
+        try:
+            return self.known == [(x, x.trainable, vars(x)) for x in _layers(model)]
+        except Exception:  # arrays that are not the same have no one answer
+            return False
 
 
 def _fresh(known, key, state_of, model, find):
@@ -65,15 +89,16 @@ def _owner(model):
 
 def fingerprint(model):
     """The layers of a model, with those of their attributes that are options or functions."""
-    layers = private.layers_of(model) if not isinstance(model, SubGraph) else _inside(model)
     state = {}
-    for n, layer in enumerate(layers):
+    for n, layer in enumerate(_layers(model)):
         state[n] = weakref.ref(layer)
         state |= {(n, name): value for name, value in _attributes(layer)}
     return state
 
 
-def _inside(model):
+def _layers(model):
+    if not isinstance(model, SubGraph):
+        return private.layers_of(model)
     return [inner for layer in model.layers for inner in private.layers_of(layer)]
 
 

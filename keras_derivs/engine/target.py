@@ -138,9 +138,15 @@ def _listed(indices):
     return np.asarray(indices) if isinstance(indices, range) else indices
 
 
+def lengths(x):
+    """The shape of a tensor: numbers where they are known, at no cost, else tensors."""
+    shape = tuple(x.shape)
+    return shape if None not in shape else tuple(ops.shape(x))
+
+
 def size(x):
     """Entries per sample: a number where the shape is known, else a tensor."""
-    shape = ops.shape(x)[1:]
+    shape = lengths(x)[1:]
     return math.prod(shape) if None not in x.shape[1:] else ops.prod(ops.stack(shape))
 
 
@@ -169,8 +175,10 @@ def take(block, rows, axis=1):
 
 def per_sample(x, shape):
     """`x` with this shape per sample; only known lengths are counted, so that no batch is empty."""
+    if tuple(x.shape[1:]) == tuple(shape):
+        return x
     known = all(isinstance(n, int) and n > 0 for n in shape)
-    return ops.reshape(x, (-1 if known else ops.shape(x)[0], *shape))
+    return ops.reshape(x, (-1 if known else lengths(x)[0], *shape))
 
 
 def scatter(v, indices, entries):

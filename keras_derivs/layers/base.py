@@ -4,14 +4,13 @@ import html
 from dataclasses import replace
 
 import keras
-from keras import ops
 
 from keras_derivs import audit, graph, limits
 from keras_derivs.audit import compilation
 from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, preference
-from keras_derivs.engine.target import Target, per_sample
+from keras_derivs.engine.target import Target, lengths, per_sample
 from keras_derivs.graph import circles, losses, private, saving, values
 from keras_derivs.layers import (
     arguments,
@@ -269,9 +268,9 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
 
     def _shapes(self, plan, y, xs):
         """The shapes of the results; `y` and `xs` are tensors, or their specs."""
-        _, rows = self.rows(tuple(ops.shape(y))[1:])
+        _, rows = self.rows(lengths(y)[1:])
         coordinates = [
-            at if at.indices is not None else replace(at, shape=tuple(ops.shape(x))[1:])
+            at if at.indices is not None else replace(at, shape=lengths(x)[1:])
             for at, x in ((at, xs[plan.wrt.index(at.position)]) for at in plan.coordinates)
         ]
         return self.shapes(rows, [shape for _, shape in self.columns(coordinates)])
