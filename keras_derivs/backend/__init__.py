@@ -17,6 +17,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `selected(function, inputs)`: `function(inputs)`, a list of tensors. In its gradients, such as
   those of a loss by the weights, what is not selected has no part.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
+- `slope_of_tanh(x)`: the derivative of tanh, right to rounding of itself.
 - `double()`: the context in which a model computes in float64 where it is asked to.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
 - `weights_scope()`: a function that makes the context in which weights are made here, for another
@@ -53,8 +54,7 @@ CONTRACT = (
     "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled",
     "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops", "not_compiled",
     "peak_memory", "precise", "refuse_gradient", "result", "scope", "selected", "selecting",
-    "traced", "tracing", "vjp",
-    "weights_scope",
+    "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -11,6 +11,7 @@ import operator
 
 from keras import ops
 
+from keras_derivs import backend
 from keras_derivs.engine.sums import scaled, total
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
@@ -168,9 +169,7 @@ def exp(z):
 
 
 def tanh(z):
-    """The slope 1 - tanh^2 is 4 e / (1 + e)^2 with e = exp(-2 |z|), which is right far out too."""
-    decay = ops.exp(-2 * ops.abs(z.value))
-    return riccati(z, ops.tanh(z.value), 1, 0, -1, 4 * decay / ops.square(1 + decay))
+    return riccati(z, ops.tanh(z.value), 1, 0, -1, backend.slope_of_tanh(z.value))
 
 
 def sigmoid(z):
