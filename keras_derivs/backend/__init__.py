@@ -10,6 +10,9 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   `num_pulls` times. `beside` is passed on. All results can be differentiated again.
 - `evaluate(function, inputs, model)`: the tensor `function(inputs)`, which calls the model; exact
   derivatives of it exist, and it leaves no trace.
+- `at_each(function, columns)`: what `function(*numbers)`, which returns `(beside, results)`,
+  returns for the numbers in each row of `columns`, the tensors in `results` stacked in front;
+  `beside` must not depend on the numbers. `None` where the framework cannot do so at once.
 - `at_once(function, inputs)`: `function(inputs)`; a framework that compiles operation by operation
   may compile all of them at once.
 - `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
@@ -51,10 +54,10 @@ import keras
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
     "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
-    "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_once", "compiled",
-    "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops", "not_compiled",
-    "peak_memory", "precise", "refuse_gradient", "result", "scope", "selected", "selecting",
-    "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
+    "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each", "at_once",
+    "compiled", "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops",
+    "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope", "selected",
+    "selecting", "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

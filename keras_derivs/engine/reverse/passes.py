@@ -1,8 +1,9 @@
 """What the reverse strategies are made of: one pass backward or forward, and many of them.
 
-An index of an output or an input is an int, or a tensor with one index for each row of a batch
-of copies: many derivatives either are pulled back one by one from one pass, while they are few,
-or are put into the batch axis, in chunks.
+An index of an output or an input is an int, or a tensor of one number, or with one number for each
+row of a batch of copies: many derivatives are pulled back from one pass, all at once where the
+framework can, or one by one while they are few; else they are put into the batch axis, in
+chunks.
 """
 
 import keras
@@ -15,6 +16,7 @@ from keras_derivs.engine.target import flatten, size
 from keras_derivs.graph.nodes import describe
 from keras_derivs.graph.private import set_keras_mask
 
+MIN_VECTORISED = 4
 MAX_UNROLLED = 16  # derivatives pulled back one by one from one pass
 
 
@@ -130,10 +132,10 @@ def _slopes(target, rows, part):
 
 def _along(x, move, direction):
     """The chosen direction beside every sample."""
-    if isinstance(direction, int):
-        move = ops.broadcast_to(move[direction], ops.shape(flatten(x)))
-    else:
-        move = ops.take(move, direction, axis=0)
+    known = isinstance(direction, int)
+    move = move[direction] if known else ops.take(move, direction, axis=0)
+    if is_same(direction):
+        move = ops.broadcast_to(move, ops.shape(flatten(x)))
     return ops.reshape(move, ops.shape(x))
 
 
@@ -155,13 +157,18 @@ def push_forward(target, part=list, num_pushes=1, function=run, order=1):
     return y, push
 
 
+def is_same(index):
+    """Whether an index is the same for each row of the batch."""
+    return isinstance(index, int) or len(index.shape) == 0
+
+
 def one_hot(y, index):
     """The vector that selects one entry per sample of `y`; `None` if there is only one."""
     entries = size(y)
     if isinstance(entries, int) and entries == 1:
         return None
     selected = ops.one_hot(index, entries, dtype=y.dtype)
-    if isinstance(index, int):
+    if is_same(index):
         selected = ops.broadcast_to(selected, ops.shape(flatten(y)))
     return backend.selecting(ops.reshape(selected, ops.shape(y)))
 
@@ -170,6 +177,8 @@ def entry(y, index):
     """The entries of `y` that `index` selects: (B,)."""
     if isinstance(index, int):
         return flatten(y)[:, index]
+    if is_same(index):
+        return ops.take(flatten(y), index, axis=1)
     return ops.take_along_axis(flatten(y), index[:, None], axis=1)[:, 0]
 
 
@@ -184,6 +193,11 @@ def each(target, index, evaluate, chunk_size):
             return _ride(target, index, evaluate)
         index = _known(target, index)
     count = len(index[0])
+    at_once = None
+    if count >= MIN_VECTORISED and chunk_size is None and not target.alone:
+        at_once = _at_once(target, index, evaluate)
+    if at_once is not None:
+        return at_once
     few = count == 1 or chunk_size == 1 or (chunk_size is None and count <= MAX_UNROLLED)
     if few or target.alone:
         y, results = evaluate(target, list(zip(*(column.tolist() for column in index))))
@@ -198,6 +212,23 @@ def each(target, index, evaluate, chunk_size):
     if num_chunks == 1:
         return values[0], pieces[0]
     return values[0], [ops.concatenate(parts, axis=1) for parts in zip(*pieces)]
+
+
+def _at_once(target, index, evaluate):
+    """All of them from one pass; `None` where the framework cannot. Equal numbers stay known."""
+    varying = [n for n, column in enumerate(index) if np.any(column != column[0])]
+    if not varying:
+        return None
+
+    def one(*numbers):
+        row = [int(column[0]) for column in index]
+        for n, number in zip(varying, numbers):
+            row[n] = number
+        y, (results,) = evaluate(target, [tuple(row)])
+        return y, results
+
+    found = backend.at_each(one, [index[n] for n in varying])
+    return found and (found[0], [ops.swapaxes(result, 0, 1) for result in found[1]])
 
 
 def _known(target, index):

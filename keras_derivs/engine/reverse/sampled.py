@@ -29,6 +29,8 @@ def _beside(vectors, which):
     """The vectors of one number, or of one for each row of a batch of copies."""
     if isinstance(which, int):
         return vectors[which]
+    if passes.is_same(which):
+        return ops.take(vectors, which, axis=0)
     samples, batch, *shape = ops.shape(vectors)
     rows = which * batch + ops.arange(ops.shape(which)[0], dtype="int32") % batch
     return ops.take(ops.reshape(vectors, (samples * batch, *shape)), rows, axis=0)

@@ -1,0 +1,130 @@
+"""Many pulls through one recorded pass at once, in graphs of TensorFlow."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from truth import EXACT, close, hessian, jacobian, predict
+
+import keras_derivs as kd
+from keras_derivs.backend.tensorflow import vectorised
+
+INPUTS, TOLERANCE = 6, EXACT["float64"]
+
+
+def net(outputs=1, hidden=(), **options):
+    dense = layers.Dense(8, "tanh", dtype="float64")
+    last = layers.Dense(outputs, dtype="float64", **options)
+    return keras.Sequential([keras.Input((INPUTS,), dtype="float64"), dense, *hidden, last])
+
+
+def pairs():
+    x, z = (keras.Input((INPUTS,), dtype="float64") for _ in range(2))
+    h = layers.Dense(7, "softplus", dtype="float64")(ops.concatenate([x * z, ops.sin(z)], axis=1))
+    return keras.Model([x, z], layers.Dense(1, dtype="float64")(h))
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Whether each loop was vectorised."""
+    found, original = [], vectorised.at_each
+
+    def at_each(function, columns):
+        result = original(function, columns)
+        found.append(result is not None)
+        return result
+
+    monkeypatch.setattr("keras_derivs.backend.at_each", at_each)
+    return found
+
+
+def points(seed=0, rows=5):
+    return np.random.default_rng(seed).uniform(-1, 1, (rows, INPUTS))
+
+
+LAYERS = {
+    "Hessian": (kd.Hessian, lambda model: lambda x: hessian(predict(model), x)),
+    "Jacobian": (kd.Jacobian, lambda model: lambda x: jacobian(predict(model), x)),
+}
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("name", LAYERS)
+def test_as_differences(name, outputs, taken):
+    model = net(outputs)
+    layer, truth = LAYERS[name]
+    derivative = tf.function(layer(model, strategy="reverse"))
+    found, expected = derivative(tf.constant(points())).numpy(), truth(model)(points())
+    close(found, expected.reshape(found.shape), 1e-6)
+    assert taken == ([True] if (name, outputs) != ("Jacobian", 1) else [])
+
+
+def test_several_inputs_as_one_by_one(taken):
+    model = pairs()
+    x = [tf.constant(points(seed)) for seed in (1, 2)]
+    found = tf.function(kd.Hessian(model, strategy="reverse"))(x)
+    expected = kd.Hessian(model, strategy="reverse", chunk_size=1)(x)
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        close(a, b, TOLERANCE)
+    assert taken == [True, True]
+
+
+def slopes(derivative, model, x, jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def run(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(derivative(x)))
+        return tape.gradient(loss, [weight.value for weight in model.trainable_variables])
+
+    return run(x)
+
+
+def test_trains_as_compiled_by_xla(taken):
+    model, x = net(), tf.constant(points())
+    layer = kd.Hessian(model, strategy="reverse")
+    found, expected = (slopes(layer, model, x, jit) for jit in (False, True))
+    for a, b in zip(found[:3], expected[:3], strict=True):
+        close(a, b, TOLERANCE)
+    assert taken == [True, False]
+
+
+class Looped(layers.Layer):
+    def call(self, x):
+        return ops.fori_loop(0, 2, lambda n, z: ops.sin(z), x)
+
+
+SUMS = layers.Lambda(lambda x: tf.cumsum(x, axis=1), dtype="float64")
+
+
+@pytest.mark.parametrize("hidden", [[Looped(dtype="float64")], [SUMS]])
+def test_what_is_not_known_goes_another_way(hidden, taken):
+    model, x = net(hidden=hidden), tf.constant(points())
+    layer = kd.Hessian(model, strategy="reverse", audit=False)
+    close(tf.function(layer)(x), layer(x), TOLERANCE)
+    assert not any(taken)
+
+
+def test_empty_batches(taken):
+    derivative = tf.function(kd.Hessian(net(), strategy="reverse"))
+    assert derivative(tf.zeros((0, INPUTS), "float64")).shape == (0, INPUTS, INPUTS)
+    assert taken == [True]
+
+
+def test_the_slope_of_tanh_has_derivatives_itself():
+    """In a graph it has a gradient of its own, exact far out at every order."""
+    x = tf.constant([-40.0, -9.0, -1.0, 0.0, 0.3, 5.0, 200.0], "float64")
+
+    @tf.function
+    def derivatives(x):
+        with tf.GradientTape() as second:
+            second.watch(x)
+            with tf.GradientTape() as first:
+                first.watch(x)
+                slope = kd.backend.slope_of_tanh(x)
+            found = first.gradient(slope, x)
+        return slope, found, second.gradient(found, x)
+
+    s, t = 1 / np.cosh(x.numpy()) ** 2, np.tanh(x.numpy())
+    for found, expected in zip(derivatives(x), (s, -2 * t * s, 4 * t**2 * s - 2 * s**2)):
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=0)
