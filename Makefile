@@ -62,6 +62,7 @@ docs: $(VENV)/docs.stamp
 benchmarks: $(VENV)/benchmarks.stamp
 	$(BIN)/python benchmarks/measure.py
 	$(BIN)/python benchmarks/page.py
+	$(BIN)/python benchmarks/clients.py
 
 clean:
 	rm -rf $(VENV) burgers.keras burgers.png

@@ -10,6 +10,8 @@ from truth import EXACT, close
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks"))
 
+import clients
+import programs
 import tensorflow  # noqa: F401 (what runs them)
 import with_tensorflow
 import worker
@@ -115,3 +117,33 @@ def test_no_table_of_a_gpu_without_one(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         gpu.main([])
     assert "Received: none" in capsys.readouterr().err
+
+
+QUICK = ("Burgers", "Maxwell", "operator network", "saliency")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in programs.PROGRAMS],
+)
+def test_all_sides_of_a_program_agree(name):
+    program = programs.PROGRAMS[name]()
+    clients.agree(name, program, program.inputs())
+
+
+def test_sides_that_differ_are_found():
+    program = programs.PROGRAMS["values and Greeks"]()
+    program.sides["wrong"] = lambda x: [1.01 * y for y in program.sides["a tape"](x)]
+    with pytest.raises(ValueError, match="sides differ"):
+        clients.agree("values and Greeks", program, program.inputs())
+
+
+def test_a_row_takes_the_better_mode_of_each_side():
+    work = {
+        "keras_derivs | graph": 4.0,
+        "keras_derivs | XLA": 2.0,
+        "a | graph": 3.0,
+        "b | XLA": 5.0,
+    }
+    row = clients.row("this", {"training": work, "inference": work})
+    assert row == "| this" + 2 * " | 2.00 (XLA) | 3.00 (a, graph) | 1.50" + " |"
