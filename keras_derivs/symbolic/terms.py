@@ -105,7 +105,7 @@ def _is_combination(term):
 def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
     """One partial derivative of `y`: `diff(u, x, x)` is u_xx.
 
-    `partials` computes several at less cost, and `fuse` makes one pass of several `diff`s.
+    `partials` computes several at less cost, and `fuse` makes one pass of several calls of `diff`.
 
     Args:
         y: A symbolic tensor.
