@@ -147,6 +147,18 @@ def test_no_false_alarm_on_layers(name):
     assert report, report
 
 
+def test_an_adapted_layer_is_compared_in_double_precision():
+    x = np.random.default_rng(0).uniform(30, 200, (100, 3)).astype("float32")
+    adapted = layers.Normalization()
+    adapted.adapt(x)
+    before = [ops.convert_to_numpy(part) for part in (adapted.mean, adapted.variance)]
+    inner = keras.Sequential([keras.Input((3,)), adapted])
+    report = verify(stack((3,), inner, layers.Dense(4, "tanh"), layers.Dense(1))[0], x[:4])
+    assert report and all(check.status == "ok" for check in report.checks), report
+    assert all(map(np.array_equal, before, (adapted.mean, adapted.variance)))
+    assert "float32" in str(adapted.mean.dtype)
+
+
 EVERYDAY_RIGHT = ("tanh(1000 x)", "relu squared on its kink", "outputs of many scales")
 EVERYDAY_FAULTS = ("wrong slope of the slope", "one output of small scale", "large values only")
 

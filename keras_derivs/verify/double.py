@@ -20,6 +20,7 @@ def double(model, inputs):
             if not copy.built or len(copy.weights) != len(model.weights):
                 copy(given, training=False)  # creates the weights of a layer that has none yet
             copy.set_weights(model.get_weights())
+            _finalized(copy)
             found = copy(given, training=False)
         if _agree(found, expected):
             return copy, given, found
@@ -53,6 +54,13 @@ def _copy(layer):
         return type(layer).from_config(config)
     except TypeError:  # a layer whose `__init__` takes arguments of its own only
         return type(layer)(**{key: value for key, value in config.items() if key not in BASE})
+
+
+def _finalized(copy):
+    """Make anew the tensors that adapted layers compute with, from the weights they now have."""
+    for layer in private.layers_of(copy):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def _input(tensor):
