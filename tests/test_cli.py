@@ -13,9 +13,11 @@ from keras import layers, ops
 from truth import EXACT, close
 
 import keras_derivs as kd
-from keras_derivs.cli import main, quiet
+from keras_derivs.cli import main, parser, quiet, reports
 from keras_derivs.cli.parser import parse
+from keras_derivs.export.formats import FORMATS
 from keras_derivs.tables import opened, reading
+from keras_derivs.verify.report import Check, Report
 
 NAMES = ["area", "age", "rooms"]
 MATRIX = np.array([[3.0, -1.0, 0.5], [0.5, 0.25, -2.0]], "float32")
@@ -135,6 +137,38 @@ def test_the_columns_of_the_outputs_are_told_from_those_of_the_features(here):
         assert read("J.csv")[0] == ["d(cost)/d(area)", "d(cost)/d(age)"]
 
 
+FOREIGN = {  # columns, words of what is asked
+    "area,age,rooms,price,zip": "",
+    "area,age,rooms,zip,price": "",
+    "price,area,age,rooms,town": "",
+    "area,age,rooms,zip": "",
+    "area,age,rooms,zip ": " --output zip",
+    "area,age,rooms,price,zip ": " --output zip",
+    "area,age,rooms,zip  ": " --output 0",
+}
+
+
+def test_a_foreign_column_is_never_called_an_output(here, capsys):
+    for names, words in FOREIGN.items():
+        count = names.count(",") + 1
+        (here / "extra.csv").write_text(f"{names}\n{','.join('1' * count)}\n")
+        assert run(f"gradient house.keras extra.csv -o o.csv{words}") == 2, names
+        told = capsys.readouterr().err
+        assert "choose with --columns" in told and told.count("\n") == 1, told
+        assert not (here / "o.csv").exists()
+        line = "gradient house.keras extra.csv --columns area,age,rooms -o kept.csv"
+        assert run(line) == 0 and read("kept.csv")[0] == [f"d(price)/d({x})" for x in NAMES]
+        capsys.readouterr()
+
+
+def test_columns_of_a_model_without_names_are_not_guessed(here, capsys):
+    keras.Sequential([keras.Input((2,)), layers.Dense(1)]).save("unnamed.keras")
+    (here / "costs.csv").write_text("area,age,cost\n1,2,3\n")
+    for words in ("", " --outputs 0", " --outputs=-1:"):
+        assert run("sensitivities unnamed.keras costs.csv" + words) == 2
+        assert "choose with --columns" in capsys.readouterr().err
+
+
 def test_second_derivatives(here):
     y = np.tanh(ROWS @ MATRIX[0])
     second = -2 * y * (1 - y**2)
@@ -183,6 +217,25 @@ def test_verify_checks_the_derivatives_inside_of_a_model(here, capsys):
     assert run("derive house.keras -o with.keras --gradient price --laplacian bend=price/0,2") == 0
     assert run("verify with.keras houses.csv") == 0
     assert "'laplacian" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "status, needed, exit_status, words",
+    [
+        ("ok", True, 0, "all is well"),
+        ("undecided", False, 0, "all is well, but 1 of 2 checks are open"),
+        ("undecided", True, 3, "not decided: no check failed, but 1 of 2 checks are open"),
+        ("left out", True, 3, "not decided: no check failed, but 1 of 2 checks are open"),
+        ("FAILED", True, 1, "1 check failed"),
+    ],
+)
+def test_the_exit_status_of_verify_is_what_its_words_say(
+    status, needed, exit_status, words, here, capsys, monkeypatch
+):
+    checks = [Check("first", "ok"), Check("second", status, needed=needed)]
+    monkeypatch.setattr(reports, "check", lambda *_, **__: Report("house", checks))
+    assert run("verify house.keras houses.csv") == exit_status
+    assert words in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -299,10 +352,25 @@ def test_what_a_command_is():
     assert not quiet.is_command([], [])
 
 
+AT_ONCE = {
+    "--help": 0,
+    "gradient --help": 0,
+    "gradient": 2,
+    "explain none.keras": 2,
+    "gradient house.keras none.csv": 2,
+    "gradient house.keras house.keras": 2,
+    "gradient house.keras houses.csv -o g.txt": 2,
+    "gradient house.keras houses.csv -o none/g.csv": 2,
+    "export house.keras -o house --format word": 2,
+    "verify house.keras --budget 0": 2,
+    "derive house.keras -o with.h5 --gradient": 2,
+}
+
+
 def test_help_and_wrong_arguments_do_not_wait_for_keras(here):
     (here / "keras.py").write_text("raise ImportError('Keras was imported')")
-    for words, status in ((["--help"], 0), (["gradient", "--help"], 0), (["gradient"], 2)):
-        command = [sys.executable, "-m", "keras_derivs", *words]
+    for line, status in AT_ONCE.items():
+        command = [sys.executable, "-m", "keras_derivs", *line.split()]
         blocked = {**environment(), "PYTHONPATH": f"{here}:{environment()['PYTHONPATH']}"}
         done = subprocess.run(command, env=blocked, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
@@ -333,5 +401,6 @@ def test_memory_stays_bounded_for_a_large_table(here):
 
 def test_the_parser_knows_what_the_commands_are():
     assert parse(["demo", "--quick"]).quick
+    assert list(parser.FORMATS) == [form.name for form in FORMATS]
     assert main(["--help"]) == 0
     assert kd.__version__

@@ -3,7 +3,6 @@
 import itertools
 import math
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ from keras_derivs.cli.console import progress, show
 from keras_derivs.cli.moments import Moments
 from keras_derivs.tables import Problem, Results, chosen
 from keras_derivs.tables.problem import reported
-from keras_derivs.tables.writing import beside, check_suffix
+from keras_derivs.tables.writing import beside
 
 FUNCTIONS = {
     "sensitivities": symbolic.jacobian,
@@ -26,7 +25,6 @@ MOST_ROWS, MOST_NUMBERS = 1024, 2**22  # of a batch
 
 
 def run(arguments):
-    _check_files(arguments)
     model = models.load(arguments.model)
     source = models.source(arguments, model)
     outputs, inputs = _selected(arguments, source)
@@ -45,30 +43,6 @@ def run(arguments):
         if plot:
             _draw(arguments, plot, moments, *_labels(source, outputs, inputs))
     _summary(arguments, moments, names)
-
-
-def _check_files(arguments):
-    """What can be told before anything is computed."""
-    if arguments.file:
-        check_suffix(arguments.file)
-    if arguments.plot:
-        _check_picture(arguments.plot)
-    for path in (arguments.file, arguments.plot):
-        for given in (arguments.data, arguments.model):
-            if path and models.same_file(path, given):
-                raise Problem(f"{path}: would be overwritten, and is read")
-    if arguments.file and arguments.plot and Path(arguments.file) == Path(arguments.plot):
-        raise Problem(f"{arguments.file}: cannot be both the table and the picture")
-
-
-def _check_picture(path):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise Problem("--plot needs matplotlib: pip install keras_derivs[plots]") from error
-    known = Figure().canvas.get_supported_filetypes()
-    if Path(path).suffix.lower().removeprefix(".") not in known:
-        raise Problem(f"{path}: needs the suffix of a picture, such as .png, .svg or .pdf")
 
 
 def _selected(arguments, source):

@@ -4,6 +4,7 @@ import importlib
 import sys
 import warnings
 
+from keras_derivs.cli.checks import check
 from keras_derivs.cli.parser import PROGRAM, parse
 from keras_derivs.tables.problem import Problem, one_line
 
@@ -16,7 +17,7 @@ def main(arguments=None):
 
     Returns:
         The exit status: 0, 1 where `verify` found something wrong, 2 for a wrong argument or a
-        file that cannot be used, 130 for an interrupt.
+        file that cannot be used, 3 where `verify` could not decide, 130 for an interrupt.
     """
     try:
         chosen = parse(arguments)
@@ -25,11 +26,12 @@ def main(arguments=None):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         try:
+            check(chosen)
             status = _function(chosen.run)(chosen)
         except Problem as problem:
-            return _failed(chosen.command, one_line(problem))
+            return failed(chosen.command, one_line(problem))
         except KeyboardInterrupt:
-            return _failed(chosen.command, "interrupted", 130)
+            return failed(chosen.command, "interrupted", 130)
     ours = [str(warning.message) for warning in told if warning.category is UserWarning]
     for text in dict.fromkeys(ours):
         print(f"note: {' '.join(text.split())}", file=sys.stderr)
@@ -41,6 +43,7 @@ def _function(path):
     return getattr(importlib.import_module(f"keras_derivs.cli.{module}"), name)
 
 
-def _failed(command, words, status=2):
+def failed(command, words, status=2):
+    """Print what is wrong in one line, and return the exit status."""
     print(f"{PROGRAM} {command}: {words}", file=sys.stderr)
     return status

@@ -1,24 +1,19 @@
 """Models from files, and the columns that feed them."""
 
-import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_derivs.features import Features, features
+from keras_derivs.graph import private
 from keras_derivs.tables import Problem, chosen, opened
 from keras_derivs.tables.problem import reported
 
 
 def load(path):
     """The model in a .keras file, in Keras's safe mode: no code of the file runs."""
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise Problem(f"{path}: needs a model saved as .keras")
-    if not path.is_file():
-        raise Problem(f"{path}: no such file")
     with reported(path):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
 
@@ -58,7 +53,7 @@ def source(arguments, model):
     texts = [part.name for part in found.inputs if "string" in part.dtype]
     if texts:
         raise Problem(f"{arguments.model}: input {texts[0]!r} takes text, a table brings numbers")
-    columns, targets = _columns(arguments, table, found)
+    columns, targets = _columns(arguments, table, found, model)
     if len(columns) != len(found.input_names):
         raise Problem(
             f"{arguments.data}: the model takes {len(found.input_names)} features, and there are "
@@ -71,31 +66,41 @@ def source(arguments, model):
     return Source(table, columns, names, outputs or found.output_names, found)
 
 
-def _columns(arguments, table, found):
+def _columns(arguments, table, found, model):
     """The columns of the features, and those that hold values of the outputs.
 
     Features are those chosen, or those with the names of the inputs; else all others than the
-    outputs, which are known by their names, by `--outputs`, or as the last ones.
+    outputs, in the order of the table. Outputs are known by their names; where Keras gave these,
+    `--outputs` may call the outputs by the names of columns.
     """
-    names, features, entries = table.names, found.input_names, len(found.output_names)
+    names, features = table.names, found.input_names
     if arguments.columns is not None:
         return chosen(arguments.columns, names, "--columns"), []
     if set(features) <= set(names):
         return [names.index(name) for name in features], []
     known = {*found.output_names, *(part.name for part in found.outputs)}
-    left = [n for n, name in enumerate(names) if name not in known]
-    if len(left) != len(features) + entries:
-        return left, []
-    targets = _targets(getattr(arguments, "outputs", None), names, left, entries)
-    return [column for column in left if column not in targets], targets
+    targets = []
+    if not known & set(names) and not any(_is_named(model, part.name) for part in found.outputs):
+        targets = _targets(getattr(arguments, "outputs", None), names, len(found.output_names))
+        known |= {names[column] for column in targets}
+    return [n for n, name in enumerate(names) if name not in known], targets
 
 
-def _targets(spec, names, left, entries):
-    try:
-        named = [left[n] for n in chosen(spec, [names[n] for n in left], "--outputs")]
-    except (Problem, TypeError, AttributeError):
-        named = []
-    return named if len(named) == entries else left[-entries:]
+def _targets(spec, names, entries):
+    """The columns that are named as outputs; a number or a range counts outputs, not columns."""
+    named = (spec or "").split(",")
+    named = [spec] if spec in names else [name.strip() for name in named]
+    whole = set(named) <= set(names) and len(named) == len(set(named)) == entries
+    return [names.index(name) for name in named] if whole else []
+
+
+def _is_named(model, output):
+    """Whether somebody chose the name of an output: Keras calls a layer as its class is called."""
+    if isinstance(private.tree_of_outputs(model), dict):
+        return True
+    kinds = [type(layer).__name__ for layer in model.layers if layer.name == output]
+    plain = re.sub(r"_\d+$", "", output).replace("_", "")
+    return any(kind.lower() != plain for kind in kinds)
 
 
 def _open_shapes(model, table):
@@ -133,7 +138,3 @@ def arranged(model, found, numbers):
         for part, kind in zip(parts, found.inputs)
     ]
     return found.packed(model, arrays)
-
-
-def same_file(one, other):
-    return os.path.exists(other) and os.path.exists(one) and os.path.samefile(one, other)

@@ -29,14 +29,7 @@ FUNCTIONS = {
 def derive(arguments):
     """Save a model whose outputs are those of another one and derivatives of them."""
     path = Path(arguments.file)
-    if path.suffix != ".keras":
-        raise Problem(f"{path}: needs the suffix .keras")
     asked = [(kind, spec) for kind in KINDS for spec in getattr(arguments, kind)]
-    if not asked:
-        options = ", ".join(f"--{kind.replace('_', '-')}" for kind in KINDS)
-        raise Problem(f"derive needs a derivative: {options}")
-    if models.same_file(path, arguments.model):
-        raise Problem(f"{path}: would be overwritten, and is read")
     model = models.load(arguments.model)
     outputs = _Outputs(model, models.features_of(model, arguments.model), arguments.features)
     with reported(arguments.model):

@@ -1,6 +1,7 @@
 """The arguments of every command, each with an example."""
 
 import argparse
+import math
 import sys
 
 PROGRAM = "keras-derivs"
@@ -14,6 +15,7 @@ KINDS = {
     "laplacian": "their sum",
     "partial": "one partial derivative: u_xx=u/x,x",
 }  # what `derive` adds
+FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")  # what `export` writes
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +62,8 @@ def _model(command, data=None):
             "--columns",
             metavar="COLUMNS",
             help="what feeds the model, one column a feature; by default the columns with the "
-            "names of its inputs, or else all but those with the names of its outputs",
+            "names of its inputs, or else all but those with the names of its outputs, in the "
+            "order of the file, which must be that of the training",
         )
 
 
@@ -106,6 +109,16 @@ def _count(text):
     return int(text)
 
 
+def _seconds(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return number
+
+
 _DERIVATIVES = (
     _derivative(
         "sensitivities",
@@ -132,7 +145,7 @@ _DERIVATIVES = (
 
 
 def _verify(commands):
-    help = "compare derivatives with differences; exit status 1 if they are not right"
+    help = "compare derivatives with differences; exit status 1 if one is wrong, 3 if undecided"
     command = _command(commands, "verify", "reports.verify", help, "verify house.keras houses.csv")
     _model(command, "optional")
     command.add_argument(
@@ -144,7 +157,7 @@ def _verify(commands):
     )
     command.add_argument("--layers", metavar="NAMES", help="check single layers: a,b")
     command.add_argument(
-        "--budget", type=float, default=30.0, metavar="SECONDS", help="the time to spend; 30"
+        "--budget", type=_seconds, default=30.0, metavar="SECONDS", help="the time to spend; 30"
     )
 
 
@@ -189,7 +202,7 @@ def _export(commands):
     _model(command, "optional")
     command.add_argument("-o", "--output-file", dest="file", metavar="FILE", required=True)
     words = "if left out, by the suffix: .onnx, .tflite, .xml or .pt2, and a SavedModel otherwise"
-    command.add_argument("--format", help=words)
+    command.add_argument("--format", choices=FORMATS, help=words)
 
 
 def _demo(commands):

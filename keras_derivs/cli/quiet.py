@@ -1,8 +1,9 @@
 """The start of a command, before Keras is imported.
 
-Help, and what is wrong with the arguments, need no Keras and do not wait for it. Log lines of
-TensorFlow come while it is imported, before any log level counts: so while a command imports
-Keras, the descriptor of stderr leads to a file; if the import fails, what it holds is printed.
+Help, and what is wrong with the arguments or the names of files, need no Keras and do not wait
+for it. Log lines of TensorFlow come while it is imported, before any log level counts: so while
+a command imports Keras, the descriptor of stderr leads to a file; if the import fails, what it
+holds is printed.
 """
 
 import logging
@@ -11,19 +12,29 @@ import sys
 import tempfile
 from contextlib import contextmanager
 
+from keras_derivs.cli.checks import check
+from keras_derivs.cli.main import failed
 from keras_derivs.cli.parser import parse
+from keras_derivs.tables.problem import Problem, one_line
 
 COMMAND, MODULE = "keras-derivs", "keras_derivs"
 
 
 def start():
-    """Where a command runs, read its arguments and import Keras without log lines."""
+    """Where a command runs, check its arguments and import Keras without log lines."""
     if is_command(sys.argv, sys.orig_argv):
-        parse()
+        _checked(parse())
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of retraced functions
         with silence():
             import keras  # noqa: F401
+
+
+def _checked(arguments):
+    try:
+        check(arguments)
+    except Problem as problem:
+        sys.exit(failed(arguments.command, one_line(problem)))
 
 
 def is_command(argv, original):

@@ -12,6 +12,7 @@ from keras_derivs.tables.problem import Problem, reported
 
 ROWS = 8192  # of a chunk
 NUMERIC = "fiub"
+SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,23 @@ class Table:
             )
 
 
-def opened(path):
-    """The `Table` in a csv, parquet, npy or npz file."""
+def check_readable(path):
+    """The path and the suffix of a file that is there, and may be a table."""
     path = Path(path)
-    openers = {".csv": delimited.table, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
-    if path.suffix.lower() not in openers:
-        raise Problem(f"{path}: needs the suffix {', '.join(openers)}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise Problem(f"{path}: needs the suffix {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise Problem(f"{path}: no such file")
+    return path, suffix
+
+
+def opened(path):
+    """The `Table` in a csv, parquet, npy or npz file."""
+    path, suffix = check_readable(path)
+    openers = {".csv": delimited.table, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
     with reported(path):
-        return Table(path, *openers[path.suffix.lower()](path))
+        return Table(path, *openers[suffix](path))
 
 
 def _parquet(path):

@@ -10,17 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_derivs.tables.problem import Problem
-from keras_derivs.tables.reading import arrow
-
-SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
+from keras_derivs.tables.reading import SUFFIXES, arrow
 
 
 @contextmanager
 def beside(path):
     """A new path in the same folder, which takes the place of `path` unless an error comes."""
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise Problem(f"{path}: cannot be written, as " + _why(path))
+    path = check_place(path)
     try:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".", dir=path.parent)
     except OSError as error:
@@ -34,8 +30,13 @@ def beside(path):
         Path(name).unlink(missing_ok=True)
 
 
-def _why(path):
-    return "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+def check_place(path):
+    """A path at which a file may be written: its folder is there."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise Problem(f"{path}: cannot be written, as {why}")
+    return path
 
 
 def _umask():

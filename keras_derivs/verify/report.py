@@ -71,7 +71,7 @@ class Report:
         if count:
             words = f"{count} check{'s' * (count > 1)} failed"
         else:
-            words = "all is well" if self.ok else "nothing is wrong in what was compared"
+            words = "all is well" if self.ok else "not decided: no check failed"
         if self.open:
             words += f", but {len(self.open)} of {len(self.checks)} checks are open"
             if self.left_out:
