@@ -222,6 +222,11 @@ ROWS = {
         lambda: kd.Hessian(net(), component="labels")([points((2, 2)), np.eye(2, dtype=int)]), ValueError,
         r"one label for each row.*\(2, 2\)",
     ),
+    "too few labels": (
+        lambda: kd.Gradient(net(), component="labels")([points((2, 2)), np.array([1])]), ValueError, "1 labels for 2 rows",
+    ),
+    "no symbolic terms": (lambda: kd.partials(symbolic()[0]), ValueError, "at least one term"),
+    "an order for a coordinate": (lambda: kd.diff(*symbolic(), 2), TypeError, r"Received: 2.*diff\(u, x, x\)"),
     "no labels": (lambda: kd.Gradient(net(), component="labels")(points((2, 2))), ValueError, r"called on \[x, labels\]"),
     "large label": (
         lambda: kd.Gradient(net(), component="labels")([points((2, 2)), np.array([0, 3])]), ValueError,

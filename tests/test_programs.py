@@ -59,6 +59,29 @@ def planted(name):
     return keras.layers.Lambda(lambda x: sine(x).sum(1, keepdims=True))
 
 
+def test_gradients_given_to_a_function_of_jax_are_the_models_own():
+    jax = pytest.importorskip("jax")
+    sine = jax.custom_vjp(jax.numpy.sin)
+    sine.defvjp(
+        lambda x: (jax.numpy.sin(x), jax.lax.stop_gradient(jax.numpy.cos(x))),
+        lambda slope, g: (g * slope,),
+    )
+    with pytest.raises(ValueError, match="second derivative is not that of the first"):
+        kd.HessianDiagonal(keras.layers.Lambda(lambda x: sine(x).sum(1, keepdims=True)))(X)
+
+
+def test_what_changes_bits_is_named():
+    jax = pytest.importorskip("jax")
+
+    def bits(x):
+        return x * jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, "int32"), "float32")
+
+    with pytest.warns(UserWarning, match="Constant piece by piece: 'bitcast_convert_type'"):
+        kd.Jacobian(keras.layers.Lambda(bits))(X)
+    with pytest.warns(UserWarning, match="Rounded: 'reduce_precision'"):
+        kd.Jacobian(keras.layers.Lambda(lambda x: jax.lax.reduce_precision(x, 8, 7)))(X)
+
+
 @pytest.mark.parametrize("name", ["vjp", "jvp"])
 def test_gradients_that_cannot_be_differentiated_are_refused(name):
     with pytest.raises(ValueError, match="second derivative is not that of the first"):

@@ -304,8 +304,13 @@ def numpy_slope(x):
 LACKING = {
     "stop_gradient": (lambda x: x * ops.stop_gradient(x), 1, "Gradients are stopped at 'StopGradient'"),
     "round": (lambda x: x + ops.round(4 * x), 1, "Constant piece by piece: 'Round'"),
+    "bits": (
+        lambda x: x * ops.cast(ops.view(ops.view(ops.cast(x, "float32"), "int32"), "float32"), x.dtype),
+        1,
+        "Constant piece by piece: 'Bitcast'",
+    ),
     "argmax": (
-        lambda x: x + ops.cast(ops.argmax(x, -1, keepdims=True), x.dtype), 1, "piece: 'ArgMax'"
+        lambda x: x + ops.cast(ops.argmax(x, -1, keepdims=True), x.dtype), 1, "piece: .*'ArgMax'"
     ),
     "integers": (lambda x: x + ops.cast(ops.cast(x, "int32"), x.dtype), 1, "piece: 'CastToInteger'"),
     "custom gradient": (half_gradient, 2, "Gradients are stopped at 'StopGradient'"),

@@ -49,7 +49,8 @@ def coupled(model, run, probe, fold=None):
         f"A derivative needs a model whose rows are independent. Received: {place}, whose result "
         f"for one row of the batch changes with the other rows. Use it in inference mode "
         f"(`training=False`), replace what mixes the batch axis, or give `coupled=True` to "
-        f"`Gradient`, `JVP`, `VJP` or `HVP` for the derivative of the sum over the batch."
+        f"`Gradient`, `GradientPenalty`, `JVP`, `VJP` or `HVP` for the derivative of the sum over "
+        f"the batch."
     )
 
 

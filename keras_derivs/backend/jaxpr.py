@@ -16,7 +16,11 @@ from keras_derivs.backend.step import Step
 STOPPED = {"stop_gradient"}
 LOST = {"pure_callback", "io_callback"}  # JAX has no derivative of a call into Python
 # Piecewise constant: the derivative of what passes through them is zero.
-FLAT = {"round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer"}
+FLAT = {
+    "round", "floor", "ceil", "sign", "argmax", "argmin", "cast_to_integer",
+    "bitcast_convert_type",
+}  # fmt: skip
+ESTIMATED = {"reduce_precision"}  # it rounds, and its derivative takes that for the identity
 OPPOSITE = "larger of x and -x"  # an absolute value
 KINKED = {"abs", "relu", "relu6", "leaky_relu", OPPOSITE}  # their second derivative is zero
 # Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
@@ -26,6 +30,7 @@ REPLACED = {
     "logsumexp",
 }  # fmt: skip
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # functions with derivatives of their own
+RULES = ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd")  # what computes these
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
@@ -147,8 +152,11 @@ def _type(equation):
 
 def _is_own(equation):
     """Whether the model brings the gradient of an operation."""
-    file_name = getattr(_source(equation), "func_filename", None)
-    return equation.primitive.name in CUSTOM and bool(file_name) and not _of_jax(file_name)
+    if equation.primitive.name not in CUSTOM:
+        return False
+    rules = [getattr(equation.params.get(name), "debug_info", None) for name in RULES]
+    files = [getattr(source, "func_filename", None) for source in (_source(equation), *rules)]
+    return any(file and not _of_jax(file) for file in files)
 
 
 def _source(equation):

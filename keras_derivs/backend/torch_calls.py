@@ -142,7 +142,7 @@ def _name(function):
 def _type(function, sources, results):
     name = name_of(function)
     whole = results and not (results[0].is_floating_point() or results[0].dtype == torch.bool)
-    if name in ("to", "type", "int", "long") and sources[0].is_floating_point() and whole:
+    if name in ("to", "type", "int", "long", "view") and sources[0].is_floating_point() and whole:
         return "cast_to_integer"
     return name
 

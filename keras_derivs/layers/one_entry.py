@@ -45,6 +45,8 @@ class OneEntry(DerivativeLayer):
             )
         *given, labels = inputs
         inputs, vectors, _ = super().split(given[0] if len(given) == 1 else given)
+        if self.batch_dims == 1:
+            check_count(labels, keras.tree.flatten(inputs), self.name)
         return inputs, vectors, labels
 
     def entry(self, labels, y):
@@ -84,6 +86,19 @@ def check_labels(labels, num_dims, owner):
         raise ValueError(
             f"'{owner}' needs one label for each row, of shape (batch,) or (batch, 1). Received: "
             f"shape {shape}. Take the argmax of one-hot labels."
+        )
+
+
+def check_count(labels, inputs, owner):
+    """Raise where there are more or fewer of them than rows, as far as both are known."""
+    counts = [next(iter(x.shape)) for x in (labels, *inputs) if len(x.shape)]
+    if None in counts or not len(labels.shape) or len(counts) < 2:
+        return
+    count, *rows = counts
+    if count != max(rows):
+        raise ValueError(
+            f"'{owner}' needs one label for each row, of shape (batch,) or (batch, 1). Received: "
+            f"{count} labels for {max(rows)} rows. Give each row its own."
         )
 
 

@@ -15,7 +15,7 @@ class GradientPenalty(OneEntry):
 
     `(|dy/dx| - target)^2` per sample, in units of ([y]/[x])^2, with the norm over all inputs `wrt`.
     Where the gradient is zero, the norm has no derivative; it is taken as zero there, so that the
-    penalty trains from any point.
+    penalty and its gradient by the weights stay finite.
 
     Args:
         model: A `keras.Model` or layer whose output is one number per sample.

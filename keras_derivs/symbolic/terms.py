@@ -2,7 +2,7 @@
 
 import itertools
 
-from keras_derivs import graph
+from keras_derivs import graph, limits
 from keras_derivs.graph import private
 from keras_derivs.layers.partials import Partials, check_names, named
 from keras_derivs.symbolic.between import check_symbolic
@@ -49,6 +49,10 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     >>> u_x.shape, wave.shape
     ((None, 1), (None, 1))
     """
+    if not terms or terms == ({},):
+        raise ValueError(
+            "`partials` needs at least one term. Received: none. Write partials(u, (t,), (x, x))."
+        )
     if len(terms) == 1 and isinstance(terms[0], dict) and not _is_combination(terms[0]):
         return _named_partials(y, check_names(terms[0]), options)
     _check_terms(terms, y, options)
@@ -133,6 +137,12 @@ def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
         raise ValueError(
             "`diff` needs at least one coordinate. Received: none. Write diff(u, x) for u_x."
         )
+    for x in coordinates:
+        if isinstance(x, (int, list, tuple, dict)):
+            raise TypeError(
+                f"`diff` needs symbolic tensors for coordinates, each as often as it is "
+                f"differentiated by. Received: {limits.shown(x)}. Write diff(u, x, x) for u_xx."
+            )
     return partials(y, tuple(coordinates), **options)[0]
 
 

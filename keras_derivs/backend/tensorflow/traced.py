@@ -27,8 +27,8 @@ LOST = {
 STOPPED = {"StopGradient"}
 # Constant piece by piece: the derivative of what passes through them is zero.
 FLAT = {
-    "ArgMax", "ArgMin", "Bucketize", "CastToInteger", "Multinomial", "StatelessMultinomial",
-    *gradients.FLAT, *comparisons.COMPARISONS,
+    "ArgMax", "ArgMin", "Bitcast", "Bucketize", "CastToInteger", "Multinomial",
+    "StatelessMultinomial", *gradients.FLAT, *comparisons.COMPARISONS,
 }  # fmt: skip
 # The gradients of vectors, and second derivatives of values, need values that differ.
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
