@@ -159,6 +159,35 @@ def test_an_adapted_layer_is_compared_in_double_precision():
     assert "float32" in str(adapted.mean.dtype)
 
 
+def test_rounding_far_off_is_no_error():
+    keras.utils.set_random_seed(1)
+    parts = [layers.Dense(12, "tanh"), layers.Dense(12, "tanh"), layers.Dense(2)]
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    report = verify(keras.Sequential([keras.Input((3,)), *parts]), x, order=1)
+    assert report, report
+
+
+def tanh_with_a_slope(far_off):
+    """tanh, whose slope far off is not zero."""
+
+    @tf.custom_gradient
+    def function(x):
+        extra = tf.where(tf.abs(x) > 50, far_off * tf.ones_like(x), tf.zeros_like(x))
+        return tf.tanh(x), lambda upstream: upstream * (1 - tf.tanh(x) ** 2 + extra)
+
+    return function
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("slope", [0.0, 1e-12])
+def test_a_small_slope_far_off_instead_of_none_is_found(slope):
+    model, x = stack((3,), tanh_with_a_slope(slope))
+    report = verify(model, x, order=1)
+    assert bool(report) == (slope == 0), report
+    assert not slope or "times 1000" in str(report), report
+
+
 EVERYDAY_RIGHT = ("tanh(1000 x)", "relu squared on its kink", "outputs of many scales")
 EVERYDAY_FAULTS = ("wrong slope of the slope", "one output of small scale", "large values only")
 

@@ -14,7 +14,7 @@ from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.jacobian import Jacobian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.verify.clock import OutOfTime
-from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, worst
+from keras_derivs.verify.compare import alike, as_numpy, compared, flat, rounding, worst
 from keras_derivs.verify.differences import Truth
 from keras_derivs.verify.jumps import jumps
 from keras_derivs.verify.problem import MOST_OUTPUTS
@@ -125,14 +125,19 @@ def finite(problem, name, order):
     return Check(name, "ok")
 
 
-def derivatives(problem, name, order, strategy):
-    """Derivatives along both directions of each pair, and mixed, against central differences."""
+def derivatives(problem, name, order, strategy, factors=None):
+    """Derivatives along both directions of each pair, and mixed, against central differences.
+
+    `factors` are those of the inputs, where the batch is made of several times the samples.
+    """
     parts = []
     for pair in problem.pairs:
         parts += zip(found(problem, pair, strategy, order), _true(problem, pair, order))
     scale = np.max([np.abs(truth.value) for _, truth in parts], axis=0)
-    check = worst([compared(name, y, truth, scale, problem, order) for y, truth in parts])
-    again = partial(derivatives, name=name, order=order, strategy=strategy)
+    floor = flat(problem, order, scale, factors) if factors else 0.0
+    compare = partial(compared, scale=scale, problem=problem, order=order, floor=floor)
+    check = worst([compare(name, y, truth) for y, truth in parts])
+    again = partial(derivatives, name=name, order=order, strategy=strategy, factors=factors)
     return _of_one_output(check, problem, again)
 
 
@@ -184,7 +189,7 @@ def far(problem, name, order):
     count, checks = len(problem.inputs[0]), []
     for n in range(1, order + 1):
         for strategy in _possible(problem, "reverse", "taylor"):
-            check = derivatives(there, name, n, strategy)
+            check = derivatives(there, name, n, strategy, FACTORS)
             if check.status != "FAILED":
                 checks.append(replace(check, status="ok", note=""))
             elif "nan instead" not in check.note:  # which is allowed there

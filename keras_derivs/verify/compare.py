@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 
+from keras_derivs.verify.problem import EPS
 from keras_derivs.verify.report import Check
 
 ROUNDING = {"float64": 1e-9, "float32": 3e-4}  # of exact derivatives of order one; times 10 each
 NEGLECT = {"float64": 1e-6, "float32": 0.03}  # of what a function changes: no derivative
+UNITS = 32  # of rounding in a derivative, where the function that it is of flattens
 
 
 def rounding(problem, order=1):
@@ -14,11 +16,29 @@ def rounding(problem, order=1):
     return ROUNDING[problem.precision] * 10 ** (order - 1)
 
 
-def compared(name, found, truth, scale, problem, order, shape=None):
-    """A check of `found`, (batch, outputs), against a `Truth`, by entries as large as `scale`."""
+def flat(problem, order, scale, factors):
+    """What rounding leaves of a derivative that vanishes far off, as that of tanh does.
+
+    There 1 - tanh² is a rounding error instead of zero, and all else is as large as at the samples.
+
+    Args:
+        scale: Of the derivatives, (factors * batch, outputs).
+        factors: Of the inputs; the first is 1 or -1.
+    """
+    near = scale[: len(scale) // len(factors)]
+    near = UNITS * EPS[problem.precision] * np.maximum(near, np.median(near, axis=0))
+    return np.concatenate([abs(factor) ** order * near for factor in factors])
+
+
+def compared(name, found, truth, scale, problem, order, shape=None, floor=0.0):
+    """A check of `found`, (batch, outputs), against a `Truth`, by entries as large as `scale`.
+
+    Errors below `floor` are none.
+    """
     scale = scale + NEGLECT[problem.precision] * truth.size + 1e-300
-    tolerance = rounding(problem, order) * scale + truth.error
     good = truth.good(scale)
+    scale = scale + floor / rounding(problem, order)
+    tolerance = rounding(problem, order) * scale + truth.error
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.where(np.isfinite(found), np.abs(found - truth.value), np.inf)
         ratio = np.where(good, off / np.where(good, tolerance, 1), 0)
