@@ -8,6 +8,7 @@ import pytest
 import truth
 from framework import BACKEND
 from keras import layers, ops
+from truth import EXACT, close
 
 import keras_derivs as kd
 
@@ -186,3 +187,22 @@ def test_far_out(name, strategy):
     at = np.array(points, "float32")[:, None]
     for found in kd.Partials(model, terms, strategy=strategy)(at):
         assert np.all(np.isfinite(truth.numpy(found))), (name, found)
+
+
+LEFT_OUT = {
+    "slice": lambda z: z[:, 1:],
+    "largest": lambda z: ops.max(z, axis=1, keepdims=True),
+    "largest of several": lambda z: ops.top_k(z, 1)[0],
+    "sorted": lambda z: ops.sort(z, axis=1)[:, 1:],
+    "pooled": lambda z: ops.squeeze(ops.max_pool(z[:, :, None], 2, 1), 1),
+}
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of the tape: on TensorFlow alone so far")
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_an_entry_that_is_left_out_may_have_an_infinite_slope(name):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, LEFT_OUT[name](ops.sqrt(inputs)))
+    x = np.array([[0.0, 4.0]], "float32")
+    close(kd.Gradient(model)(x), [[0, 0.25]], EXACT["float32"])
+    close(kd.HessianDiagonal(model)(x), [[0, -1 / 32]], EXACT["float32"])

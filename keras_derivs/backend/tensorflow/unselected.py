@@ -25,7 +25,15 @@ NONLINEAR = {
     "Spence", "Sqrt", "SqrtGrad", "Square", "SquaredDifference", "Tan", "Tanh", "TanhGrad", "Xdivy",
     "Xlog1py", "Xlogy",
 }  # fmt: skip
-PICKING = {"GatherNd", "Slice", "StridedSlice"}  # entries of one tensor
+PICKING = {
+    "GatherNd",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Slice",
+    "StridedSlice",
+    "TopKV2",
+}  # entries of one tensor
 LINEAR = PICKING | {
     "Add", "AddV2", "BiasAdd", "BroadcastTo", "Cast", "ConcatV2", "ExpandDims", "Identity", "Mean",
     "Neg", "Pack", "Pad", "PadV2", "Reshape", "ReverseV2", "Roll", "Squeeze", "Sub", "Sum", "Tile",

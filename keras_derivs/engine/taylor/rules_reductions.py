@@ -156,6 +156,7 @@ def _extreme(operation, reduction, x):
     value, axis = ops.stop_gradient(x), operation.axis
     taken = ops.cast(ops.equal(value, reduction(value, axis=axis, keepdims=True)), x.dtype)
     taken = taken / ops.sum(taken, axis=axis, keepdims=True)
+    x = ops.where(taken > 0, x, ops.zeros_like(taken))  # what is left out may be infinite
     return ops.sum(x * taken, axis=axis, keepdims=operation.keepdims)
 
 
