@@ -91,8 +91,9 @@ def check_labels(labels, num_dims, owner):
 
 def check_count(labels, inputs, owner):
     """Raise where there are more or fewer of them than rows, as far as both are known."""
-    counts = [next(iter(x.shape)) for x in (labels, *inputs) if len(x.shape)]
-    if None in counts or not len(labels.shape) or len(counts) < 2:
+    shapes = [getattr(x, "shape", ()) for x in (labels, *inputs)]
+    counts = [shape[0] for shape in shapes if len(shape)]
+    if None in counts or not len(shapes[0]) or len(counts) < 2:
         return
     count, *rows = counts
     if count != max(rows):
