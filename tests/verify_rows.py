@@ -176,7 +176,7 @@ RIGHT = {
     "constant": of(lambda x: ops.zeros_like(x) + 2.0 + 0 * x),
     "convolution": lambda: stack((6, 2), layers.Conv1D(3, 2, activation="gelu"), layers.Flatten()),
     "convolutions": lambda: stack(
-        (6, 6, 1), layers.Conv2D(2, 3, activation="silu"), layers.AveragePooling2D(), layers.Flatten()
+        (6, 6, 1), layers.Conv2D(2, 3, activation="silu"), layers.AveragePooling2D(2), layers.Flatten()
     ),
     "depthwise": lambda: stack((5, 5, 2), layers.DepthwiseConv2D(2), ops.tanh, layers.Flatten()),
     "transposed": lambda: stack((4, 2), layers.Conv1DTranspose(2, 2), ops.sin, layers.Flatten()),
