@@ -166,13 +166,13 @@ def _forward(nodes, starts):
 
 
 def _backward(nodes, ends, reached):
-    """The names of what `ends` depend on, other than through a stopped gradient."""
+    """The names of what `ends` vary with, other than through a stopped gradient."""
     by_name = {node.name: node for node in nodes}
     ranks = _ranks(by_name) if any(CUSTOM in node.attr for node in nodes) else {}
     needed, waiting = set(ends), list(ends)
     while waiting:
         node = by_name.get(waiting.pop())
-        if node is None or node.op == "StopGradient":
+        if node is None or node.op == "StopGradient" or node.op in ENDS or _is_logical(node):
             continue
         sources = set(_sources(node))
         if CUSTOM in node.attr:  # it has results as inputs, too, which pass no gradient on
