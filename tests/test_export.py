@@ -269,3 +269,22 @@ def test_a_runtime_that_would_end_the_process_is_not_asked(tmp_path):
     model = keras.Model(x, {"u": net(x), "slope": kd.Gradient(net)(x)})
     with pytest.warns(UserWarning, match="no empty batch: ONNX Runtime ends.*LSTM"):
         kd.export(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_openvino_has_the_outputs_of_a_list_and_no_more(count, tmp_path):
+    need("openvino")
+    from openvino import Core
+
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+    x = keras.Input((2,), name="x")
+    slopes = [kd.Gradient(net)(x) * (n + 1) for n in range(count)]
+    model = keras.Model(x, slopes)
+    at = np.ones((1, 2), "float32")
+    kd.export(model, tmp_path / "model.xml", samples=at)
+    compiled = Core().compile_model(tmp_path / "model.xml", "CPU")
+    found, expected = compiled(at), keras.tree.flatten(model.predict(at, verbose=0))
+    assert len(compiled.outputs) == count
+    for n, right in enumerate(expected):
+        name = f"output_{n:02d}" if count > 10 else f"output_{n}"
+        np.testing.assert_allclose(found[name], right, rtol=1e-2)

@@ -35,7 +35,7 @@ def _around(layer):
     try:
         x = keras.tree.map_structure(
             lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name),
-            _structure(layer.model),
+            structure(layer.model),
         )
         return keras.Model(x, layer(x), name=layer.name)
     except Exception as error:
@@ -105,10 +105,10 @@ def _random(model):
         )
         for x in inputs
     ]
-    return keras.tree.pack_sequence_as(_structure(model), flat)
+    return keras.tree.pack_sequence_as(structure(model), flat)
 
 
-def _structure(model):
+def structure(model):
     """The inputs of a model as it takes them: one, a list, or a dict."""
     inputs = private.tree_of_inputs(model, model.inputs)
     return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs

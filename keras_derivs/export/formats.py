@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_derivs.backend import runtimes as of_frameworks
-from keras_derivs.export import runtimes
+from keras_derivs.export import arguments, runtimes
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Format:
     loaded: Callable  # a path -> a function from flat inputs to flat outputs
     packages: dict  # backend -> tuples of alternatives
     options: Callable = dict  # more arguments for `model.export`
+    arranged: Callable = lambda model: model  # the model as the converter takes it
 
     def check_packages(self):
         needed = self.packages.get(keras.backend.backend())
@@ -43,6 +44,15 @@ def _installed(package):
         return importlib.util.find_spec(package.replace("-", "_")) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _with_names(model):
+    """The model with a dict of outputs; of another, OpenVINO takes every loose end for one."""
+    if not getattr(model, "inputs", None) or isinstance(model.output, dict):
+        return model
+    width = len(str(len(model.outputs) - 1))
+    outputs = {f"output_{n:0{width}d}": y for n, y in enumerate(model.outputs)}
+    return keras.Model(arguments.structure(model), outputs, name=model.name)
 
 
 ONNX = (("onnxruntime",), ("onnx",))
@@ -78,6 +88,7 @@ FORMATS = [
         ".xml",
         runtimes.openvino,
         {"tensorflow": OPENVINO, "jax": (*TENSORFLOW, *OPENVINO), "torch": OPENVINO},
+        arranged=_with_names,
     ),
     Format("torch", "a program of PyTorch", ".pt2", of_frameworks.torch_program, {"torch": ()}),
 ]

@@ -51,12 +51,21 @@ def openvino(path):
 
     compiled = Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = [x.any_name for x in compiled.inputs]
+    outputs = _by_key(compiled.outputs)
 
     def run(arrays, names):
         found = compiled(_matched(arrays, names, inputs), share_outputs=False)
-        return [found[output] for output in compiled.outputs]
+        return [found[output] for output in outputs]
 
     return run
+
+
+def _by_key(outputs):
+    """Outputs as a model's dict has them: by their keys, and not as the file, which mixes ten."""
+    keys = [[name for name in output.names if not re.search("[/:]", name)] for output in outputs]
+    if not all(len(names) == 1 for names in keys):
+        return list(outputs)
+    return [output for _, output in sorted(zip(keys, outputs), key=lambda pair: pair[0])]
 
 
 def litert(path):
