@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import INK, canvas, colour_bar, plain, symmetric, title
-from keras_derivs.plotting.quantities import derivative, quantities
+from keras_derivs.plotting.quantities import derivative, held, quantities
 from keras_derivs.typing import Any, ArrayLike, Axes, Model, Names, Sequence, Span
 
 
@@ -59,7 +59,9 @@ def field(
     fine, coarse = ((num_points, num_points), (num_arrows, num_arrows))
     grid, (u, u_xx, u_yy) = _on(found, spans, fine, point, (i, j), output, [(), (i, i), (j, j)])
     arrows = _on(found, _inner(spans, num_arrows), coarse, point, (i, j), output, [(i,), (j,)])
-    return _draw(canvas(ax, (6, 4.4)), grid, u, u_xx + u_yy, arrows, ys[output], (xs[i], xs[j]))
+    ax = _draw(canvas(ax, (6, 4.4)), grid, u, u_xx + u_yy, arrows, ys[output], (xs[i], xs[j]))
+    title(ax, f"{ys[output]}: contours; arrows: its gradient{held(point, (i, j), xs)}")
+    return ax
 
 
 def two_features(chosen, names):
@@ -119,7 +121,6 @@ def _draw(ax, grid, value, laplacian, arrows, y, xs):
     units = {x.unit for x in xs}
     unit = _unit(y, xs) if len(units) == 1 else ""
     colour_bar(ax, image, f"Laplacian ∆{y.name}{unit}")
-    title(ax, f"{y}: contours; arrows: its gradient")
     return ax
 
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from keras_derivs.plotting.canvas import number
+
+MOST_HELD = 3  # inputs that a title tells one by one
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -62,3 +66,16 @@ def _raised(unit, power):
 
 def _power(count):
     return "" if count == 1 else str(count).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def held(point, chosen, quantities):
+    """A line for the inputs that a picture does not vary, or "" if there are none."""
+    fixed = [(x, at) for n, (x, at) in enumerate(zip(quantities, point)) if n not in chosen]
+    if not fixed:
+        return ""
+    if len(fixed) <= MOST_HELD:
+        words = [f"{x.name} = {number(at)} {x.unit}".rstrip() for x, at in fixed]
+        return f"\nat {', '.join(words)}"
+    values = {at for _, at in fixed}
+    where = number(values.pop()) if len(values) == 1 else "fixed values"
+    return f"\n{len(fixed)} other inputs at {where}"

@@ -16,7 +16,7 @@ from keras_derivs.plotting.canvas import (
     title,
 )
 from keras_derivs.plotting.field import at_points, two_features
-from keras_derivs.plotting.quantities import quantities
+from keras_derivs.plotting.quantities import held, quantities
 from keras_derivs.typing import Any, ArrayLike, Axes, Model, Names
 
 
@@ -67,7 +67,8 @@ def residual(
     names = found.output_names
     output = 0 if len(names) == 1 else arrays.entry(output, names, "output")
     chosen = _features(features, [x.name for x in xs])
-    points, shape = _points(domain, chosen, len(xs), at, num_points)
+    point = np.zeros(len(xs)) if at is None else arrays.samples(at, len(xs), "at")[0]
+    points, shape = _points(domain, chosen, point, num_points)
     values = _evaluate(found.model, points)[:, output]
     if not np.all(np.isfinite(values)):
         raise ValueError(
@@ -76,14 +77,15 @@ def residual(
             f"it is singular."
         )
     coordinates = [points[:, feature] for feature in chosen]
-    chosen = [xs[feature] for feature in chosen]
+    drawn = [xs[feature] for feature in chosen]
     if len(chosen) == 1:
-        ax = _line(canvas(ax, (5.6, 3.2)), coordinates[0], values, chosen[0], names[output])
+        ax = _line(canvas(ax, (5.6, 3.2)), coordinates[0], values, drawn[0], names[output])
     else:
-        ax = _map(canvas(ax, (5.8, 4)), coordinates, values, shape, chosen, names[output])
-    size = np.sqrt(np.mean(values**2))
-    words = f"root mean square {number(size)}, at most {number(np.abs(values).max())}"
-    title(ax, f"Residual: {words}")
+        ax = _map(canvas(ax, (5.8, 4)), coordinates, values, shape, drawn, names[output])
+    size, most = np.sqrt(np.mean(values**2)), np.abs(values).max()
+    words = f"root mean square {number(size)}, at most {number(most)}"
+    elsewhere = "" if shape is None else held(point, chosen, xs)
+    title(ax, f"{names[output]}: {words}{elsewhere}")
     return ax
 
 
@@ -101,16 +103,15 @@ def _features(features, names):
     return list(two_features(features, names))
 
 
-def _points(domain, features, count, at, num_points):
+def _points(domain, features, point, num_points):
     """Samples, and the shape of their grid: of spans a grid, points as they are."""
     given = arrays.array(domain, "domain")
     if given.shape == (2,) and len(features) == 1:
         given = given[None]
     if given.shape == (len(features), 2) and np.all(given[:, 0] < given[:, 1]):
-        point = np.zeros(count) if at is None else arrays.samples(at, count, "at")[0]
         grid = arrays.grid(given, [num_points] * len(features))
         return at_points(point, features, grid), grid[0].shape
-    return arrays.samples(given, count, "domain"), None
+    return arrays.samples(given, len(point), "domain"), None
 
 
 def _evaluate(model, points):
