@@ -152,7 +152,7 @@ def test_titles_tell_what_is_drawn_and_what_is_held(linear):
     names = {"t": "s", "x": "m", "z": ""}
     options = {"num_points": 5, "output": 1, "inputs": names, "at": [0.0, 0.5, -2.0]}
     ax = plotting.field(linear, [(0, 1), (0, 2)], num_arrows=3, **options)
-    assert ax.get_title(loc="left").endswith("arrows: its gradient\nat z = −2.00")
+    assert ax.get_title(loc="left").endswith("arrows: its gradient\nat z = \N{MINUS SIGN}2.00")
     ax = plotting.residual(linear, [(0, 1)], features="z", **options)
     title = ax.get_title(loc="left")
     assert "Residual" not in title and title.endswith("\nat t = 0.00 s, x = 0.50 m")
