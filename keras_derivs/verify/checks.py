@@ -11,11 +11,11 @@ import numpy as np
 from keras_derivs import backend
 from keras_derivs.engine.taylor.rules import OtherValues, UnsupportedOperation
 from keras_derivs.layers.hessian import Hessian
-from keras_derivs.layers.jacobian import Jacobian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.verify.clock import OutOfTime
 from keras_derivs.verify.compare import alike, as_numpy, compared, flat, rounding, worst
 from keras_derivs.verify.differences import Truth
+from keras_derivs.verify.found import found, possible, terms
 from keras_derivs.verify.jumps import jumps
 from keras_derivs.verify.problem import MOST_OUTPUTS
 from keras_derivs.verify.report import Check
@@ -116,7 +116,7 @@ def finite(problem, name, order):
     if not np.isfinite(y).all():
         row = int(np.argmax(~np.isfinite(y).all(axis=1)))
         return Check(name, "FAILED", note=f"the function itself is not finite at sample {row}")
-    for strategy, pair in itertools.product(_possible(problem, "reverse", "taylor"), problem.pairs):
+    for strategy, pair in itertools.product(possible(problem, "reverse", "taylor"), problem.pairs):
         for n in range(1, order + 1):
             bad = ~np.isfinite(found(problem, pair, strategy, n)).all(axis=(0, 2))
             if bad.any():
@@ -188,7 +188,7 @@ def far(problem, name, order):
     there = problem.at(inputs=inputs, directions=pairs)
     count, checks = len(problem.inputs[0]), []
     for n in range(1, order + 1):
-        for strategy in _possible(problem, "reverse", "taylor"):
+        for strategy in possible(problem, "reverse", "taylor"):
             check = derivatives(there, name, n, strategy, FACTORS)
             if check.status != "FAILED":
                 checks.append(replace(check, status="ok", note=""))
@@ -212,50 +212,11 @@ def symmetric(problem, name):
 
 def same_by(problem, name, order, mode):
     """The same derivatives eagerly and in a graph."""
-    terms = [term for n in range(1, order + 1) for term in _terms(n)[:2]]
-    layer, pair = Partials(problem.line, terms, wrt=0), problem.pairs[0]
+    pure = [term for n in range(1, order + 1) for term in terms(n)[:2]]
+    layer, pair = Partials(problem.line, pure, wrt=0), problem.pairs[0]
     arguments = [keras.ops.convert_to_tensor(x) for x in problem.arguments(pair)]
     expected = [y for n in range(1, order + 1) for y in found(problem, pair, "reverse", n)[:2]]
     if problem.plain.in_graphs and mode == backend.MODES[0]:  # they were found by graphs
         expected = map(as_numpy, layer(arguments))
     compiled = map(as_numpy, backend.compiled(layer, mode)(arguments))
     return alike(name, compiled, expected, rounding(problem, order))
-
-
-def _possible(problem, *strategies):
-    """Those of the strategies that can differentiate the model."""
-    possible = []
-    for strategy in strategies:
-        try:
-            found(problem, problem.pairs[0], strategy, 1)
-            possible.append(strategy)
-        except UnsupportedOperation:
-            continue
-    return possible
-
-
-def found(problem, pair, strategy, order):
-    """Derivatives by the two numbers s at s = 0 for the terms of that order, each found once."""
-    key = (id(pair), strategy, order)
-    if key not in problem.found:
-        problem.found[key] = _found(problem, pair, strategy, order)
-    return problem.found[key]
-
-
-def _terms(order):
-    mixed = (0,) * (order - 1) + (1,)
-    return [(0,) * order, (1,) * order, *([mixed] if order > 1 else [])]
-
-
-def _found(problem, pair, strategy, order):
-    arguments = [keras.ops.convert_to_tensor(x) for x in problem.arguments(pair)]
-    if (strategy, order) not in problem.layers:
-        if strategy == "forward":
-            layer = Jacobian(problem.line, wrt=0, strategy=strategy)
-        else:
-            layer = Partials(problem.line, _terms(order), wrt=0, strategy=strategy)
-        problem.layers[strategy, order] = problem.runner(layer)
-    y = problem.layers[strategy, order](arguments)
-    if strategy == "forward":
-        return [as_numpy(y[..., n]).reshape(len(y), -1) for n in range(2)]
-    return [as_numpy(part).reshape(len(part), -1) for part in y]
