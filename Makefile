@@ -10,7 +10,7 @@ export KERAS_BACKEND := $(BACKEND)
 
 comma := ,
 
-.PHONY: help demo test test-slow test-long test-zoo test-all zoo operations lint docs benchmarks clean
+.PHONY: help demo test test-slow test-long test-zoo test-all zoo operations lint docs benchmarks tables clean
 
 help:
 	@echo "make demo        train, check and draw a physics-informed network (QUICK=1: 20 seconds)"
@@ -25,6 +25,8 @@ help:
 	@echo "make docs        the documentation, to docs/_build/html"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
 	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
+	@echo "make tables      reproduce published tables and write docs/tables.md (an hour; one of them:"
+	@echo "                 NAME=burgers, convection, hamiltonian, …; QUICK=1: a short look)"
 	@echo "make clean       remove the environment and what the demo wrote"
 
 demo: $(VENV)/plots.stamp
@@ -63,6 +65,9 @@ benchmarks: $(VENV)/benchmarks.stamp
 	$(BIN)/python benchmarks/measure.py
 	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/clients.py
+
+tables: $(VENV)/benchmarks.stamp
+	$(BIN)/python benchmarks/tables/reproduce.py $(NAME) $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) burgers.keras burgers.png

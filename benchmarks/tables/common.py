@@ -1,0 +1,71 @@
+"""What the published tables share: networks, training with a line of progress, errors."""
+
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import keras_derivs as kd
+
+SEED = 0
+
+
+class Progress(keras.callbacks.Callback):
+    """A line at every tenth of the training."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def on_train_begin(self, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        done, epochs = epoch + 1, self.params["epochs"]
+        if done * 10 // epochs > epoch * 10 // epochs:
+            seconds = time.perf_counter() - self.start
+            loss = f"loss {logs['loss']:.1e}  {seconds:4.0f} s"
+            print(f"{self.name:40}{done / epochs:5.0%}  {loss}", flush=True)
+
+
+def relative_error(found, true):
+    """|found - true| / |true|."""
+    return float(np.linalg.norm(found - true) / np.linalg.norm(true))
+
+
+def network(outputs=1, width=20, depth=4, dtype="float64"):
+    """Dense layers with tanh."""
+    hidden = [keras.layers.Dense(width, "tanh", dtype=dtype) for _ in range(depth)]
+    return keras.Sequential([*hidden, keras.layers.Dense(outputs, dtype=dtype)])
+
+
+def by_lbfgs(name, model, x, y, steps):
+    """Train by L-BFGS; returns the steps and seconds it took."""
+    start = time.perf_counter()
+    history = kd.lbfgs(model, x, y, max_steps=steps, callbacks=[Progress(name)], verbose=0)
+    return {"steps": len(history.epoch), "seconds": time.perf_counter() - start}
+
+
+class Batches(keras.utils.PyDataset):
+    """A new batch at every step."""
+
+    def __init__(self, batch, steps):
+        super().__init__()
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        return self.batch()
+
+
+def by_adam(name, model, batch, steps, rate=1e-3):
+    """Train on the mean square by Adam on what `batch()` returns."""
+    start = time.perf_counter()
+    model.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
+    model.fit(Batches(batch, steps // 10), epochs=10, callbacks=[Progress(name)], verbose=0)
+    return {"steps": steps, "seconds": time.perf_counter() - start}
