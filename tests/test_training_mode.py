@@ -475,6 +475,17 @@ class Jitter(layers.Layer):
         return x * keras.random.normal(ops.shape(x), seed=self.seed)
 
 
+def test_only_numbers_that_reach_the_output_are_told_of():
+    x = keras.Input((4, 4, 3))
+    total = layers.Lambda(lambda z: ops.sum(z, axis=(1, 2, 3), keepdims=True)[:, :, 0, 0])
+    unmoved = keras.Model(x, total(layers.RandomGrayscale(0.5, seed=1)(x)))
+    values = points((2, 4, 4, 3), "float32")
+    np.testing.assert_array_equal(kd.Gradient(unmoved)(values), np.ones_like(values))
+    noisy = keras.Model(x, total(Jitter(keras.random.SeedGenerator(3))(x)))
+    with pytest.warns(UserWarning, match="in inference, too"):
+        kd.Gradient(noisy)(values)
+
+
 @pytest.mark.filterwarnings("ignore:.*in inference, too")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fixed", [False, True])

@@ -6,12 +6,11 @@ from dataclasses import replace
 import keras
 
 from keras_derivs import backend
-from keras_derivs.audit import cache, memory
+from keras_derivs.audit import cache, memory, twice
 from keras_derivs.audit.cache import planned
 from keras_derivs.audit.examination import (
     Findings,
     check_lost,
-    differs,
     examine,
 )
 from keras_derivs.audit.second_differences import check_second_differences, may_lack
@@ -19,7 +18,7 @@ from keras_derivs.graph import losses, private
 from keras_derivs.graph.saving import in_sharing_scope
 
 __all__ = ["OFF", "Findings", "check", "differs_in_training", "eagerly", "planned", "postponed",
-           "too_large"]  # fmt: skip
+           "too_large", "varies_with_seeds"]  # fmt: skip
 
 OFF = (
     "not audited (`audit=False`): it is not checked that rows are independent, that a gradient "
@@ -63,7 +62,12 @@ def too_large(target):
 
 def differs_in_training(target):
     """Whether a model computes something else in training mode, or changes its state there."""
-    return _once(target, (*_key(target), "modes"), differs)
+    return _once(target, (*_key(target), "modes"), twice.differs_in_training)
+
+
+def varies_with_seeds(target):
+    """Whether the random numbers that a model draws in inference reach its output."""
+    return _once(target, (*_key(target), "seeds"), twice.varies_with_seeds)
 
 
 def _once(target, key, function, *args):

@@ -1,6 +1,5 @@
 """One model, examined: its traced graph, a run on rows, and a run with most of them changed."""
 
-import contextlib
 import re
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,6 @@ from keras_derivs.audit.differences import check_differences
 from keras_derivs.audit.graphs import Graphs
 from keras_derivs.audit.notes import across, notes, places, without_gradient
 from keras_derivs.audit.trial import attempts, awake, probe_of, run, sizes_of
-from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
 from keras_derivs.graph.private import get_stateless_scope
@@ -25,7 +23,6 @@ MOVED = (
 )
 # Of rows, the first that the model runs on: many where that costs nothing, for rows far apart
 SIZES = (64, 60, 8, 2, 3, 4, 16, 1)
-FEW = (2, 8, 3, 4, 16, 1)
 
 
 @dataclass(frozen=True)
@@ -60,21 +57,6 @@ def examine(specified, order, coupled):
         if trial is None:
             return _not_run(specified, graphs, obstacle)
         return _judge(trial, graphs, order, coupled)
-
-
-def differs(specified):
-    """Whether the model computes something else in training mode, or changes its state."""
-    for num_rows, magnitude, whole in attempts(sizes_of(specified, FEW)):
-        made = probe_of(specified, (), num_rows, magnitude, whole)
-        with contextlib.suppress(Exception), backend.held():
-            found = []
-            for training in (False, True):
-                target = replace(specified.given(made.inputs), training=training)
-                with stateless.of_first_pass() as seen:
-                    found.append((passes.run(target), len(seen.updates)))
-            (y, count), (z, more) = found
-            return more != count or rows.changed(y, z, ...)
-    return False
 
 
 def _not_run(specified, graphs, obstacle):

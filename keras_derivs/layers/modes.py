@@ -94,7 +94,8 @@ def warn(layer, plan, mode):
     held = layer.training is False and not isinstance(layer.model, SubGraph)
     if held and plan.findings.seeded and HELD not in layer.told:
         layer.told.add(HELD)
-        _warn(layer, HELD)
+        if audit.varies_with_seeds(replace(plan.target, training=False)):
+            _warn(layer, HELD)
     asked = mode.training or layer.audit  # without an audit, it is not known what is random
     separate = asked and not value and isinstance(layer.model, SubGraph)
     if separate and plan.findings.random and SEPARATE not in layer.told:
