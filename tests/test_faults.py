@@ -28,10 +28,22 @@ def wrapped(layer, *args, num_outputs=1):
     return keras.Model(x, layer(net(num_outputs), *args)(x))
 
 
+def fused():
+    x = keras.Input((2,))
+    u, first = net()(x), x[:, :1]
+    return kd.fuse(keras.Model(x, [kd.diff(u, first), kd.diff(u, first, first)]))
+
+
 MODELS = {
     "Gradient": lambda: wrapped(kd.Gradient),
     "SubJacobian": lambda: wrapped(kd.SubJacobian, [0], num_outputs=3),
     "Partials": lambda: wrapped(kd.Partials, [(0,)]),
+    "GradientPenalty": lambda: wrapped(kd.GradientPenalty),
+    "JacobianPenalty": lambda: wrapped(kd.JacobianPenalty),
+    "LogDeterminant": lambda: wrapped(kd.LogDeterminant, num_outputs=2),
+    "Laplacian": lambda: wrapped(kd.Laplacian),
+    "JVP": lambda: (lambda x: keras.Model(x, kd.JVP(net(), vectors=[1, 2])(x)))(keras.Input((2,))),
+    "Fused": lambda: fused(),
     "Between": lambda: (lambda x: keras.Model(x, kd.diff(net()(x), x[:, :1])))(keras.Input((2,))),
 }
 
@@ -132,6 +144,25 @@ HOSTILE = [
     ),
     ("Between", {"num_vectors": -1}, "num_vectors=.*at least 0"),
     ("Between", {"listed": "x"}, "listed=.*True or False"),
+    ("Between", {"options": {}}, "options=.*all that Partials needs"),
+    (
+        "Between",
+        {"options": {"name": "x", "num_samples": BIG}},
+        "options=.*all that Partials needs",
+    ),
+    ("GradientPenalty", {"target": float("nan")}, "target=.*nan"),
+    ("GradientPenalty", {"target": [1.0]}, "target="),
+    ("GradientPenalty", {"coupled": "yes"}, "coupled=.*True or False"),
+    ("JacobianPenalty", {"num_samples": BIG}, "num_samples="),
+    ("JacobianPenalty", {"seed": [1]}, "seed="),
+    ("LogDeterminant", {"batch_dims": BIG}, "batch_dims="),
+    ("Laplacian", {"sampling": "everywhere"}, "sampling=.*everywhere"),
+    ("Laplacian", {"coefficients": [float("inf"), 1]}, "coefficients="),
+    ("Laplacian", {"directions": [[1, 2, 3]]}, "directions"),
+    ("JVP", {"vectors": [[["a"]]]}, "vectors="),
+    ("Fused", {"results": None}, "results=.*dict.*None"),
+    ("Fused", {"results": [{"shape": [BIG], "sums": []}]}, "results=.*dict"),
+    ("Fused", {"terms": [[[0, BIG]], [[0, 0]]]}, "entries of y and of the tensors x"),
 ]
 
 

@@ -1,6 +1,7 @@
 """A derivative layer between two symbolic tensors of a graph."""
 
 import html
+import inspect
 import re
 
 import keras
@@ -109,6 +110,17 @@ class BetweenTensors(losses.Lossless, keras.layers.Layer):
             )
 
 
+def _are_options(options, layer):
+    """Whether a layer can be made with these, a model and `wrt`."""
+    if not isinstance(options, dict) or {"model", "wrt"} & set(options):
+        return False
+    try:
+        inspect.signature(layer).bind(None, wrt=None, **options)
+    except TypeError:
+        return False
+    return True
+
+
 @register
 class Between(BetweenTensors):
     """A derivative layer between two symbolic tensors of a graph.
@@ -135,11 +147,11 @@ class Between(BetweenTensors):
                 f"{limits.shown(derivative)}. Use the "
                 f"functions of `keras_derivs`, which make this layer."
             )
-        if not isinstance(options, dict) or {"model", "wrt"} & set(options):
+        if not _are_options(options, LAYERS[derivative]):
             raise ValueError(
-                f"`options=` needs a dict of arguments other than `model` and `wrt`. Received: "
-                f"{limits.shown(options)}. Use the functions of `keras_derivs`, which make this "
-                f"layer."
+                f"`options=` needs a dict of arguments other than `model` and `wrt`, and all that "
+                f"{derivative} needs. Received: {limits.shown(options)}. Use the functions of "
+                f"`keras_derivs`, which make this layer."
             )
         self.kind, self.options = derivative, dict(options)
         self.num_vectors = arguments.check_number(num_vectors, "num_vectors", least=0)

@@ -58,7 +58,8 @@ class Fused(BetweenTensors):
         super().__init__(num_wrt, **kwargs)
         self.terms = _check_terms(terms)
         limits.check(limits.length(results), limits.MAX_TERMS, "results=", "tensors")
-        self.results = [_check_result(result, len(self.terms)) for result in results]
+        listed = results if isinstance(results, (list, tuple)) else [results]
+        self.results = [_check_result(result, len(self.terms)) for result in listed]
         self.options = {
             "strategy": strategy,
             "chunk_size": chunk_size,
