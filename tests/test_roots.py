@@ -53,6 +53,11 @@ POWERS = {
     "maximum": lambda x: ops.sum(ops.maximum(x, -x) ** 2, axis=1, keepdims=True),
     "minimum": lambda x: ops.sum(twice(ops.minimum(x, -x)), axis=1, keepdims=True),
     "pieces": lambda x: ops.sum(ops.where(x > 0, x, -x) ** 2, axis=1, keepdims=True),
+    "largest": lambda x: ops.sum(ops.max(ops.stack([x, -x]), axis=0) ** 2, axis=1, keepdims=True),
+    "smallest": lambda x: ops.sum(ops.min(ops.stack([x, -x]), axis=0) ** 4, axis=1, keepdims=True),
+    "infinite order": lambda x: ops.norm(x[:, :1], np.inf, axis=1, keepdims=True) ** 2,
+    "fourth order": lambda x: size(x, ord=4) ** 4,
+    "cube root": lambda x: ops.sum(ops.cbrt(x) ** 3 * x, axis=1, keepdims=True),
     "negative": lambda x: (-size(x)) ** 2,
     "cosine": lambda x: ops.cos(2 * size(x)),
     "hyperbolic cosine": lambda x: ops.log(ops.cosh(size(x))),
@@ -67,11 +72,7 @@ ODD = [
     lambda x: ops.maximum(x[:, :1], -x[:, :1]),
 ]
 ON_THE_TAPE = {
-    "largest": lambda x: ops.sum(ops.max(ops.stack([x, -x]), axis=0) ** 2, axis=1, keepdims=True),
-    "smallest": lambda x: ops.sum(ops.min(ops.stack([x, -x]), axis=0) ** 4, axis=1, keepdims=True),
-    "fourth order": lambda x: size(x, ord=4) ** 4,
     "complex": lambda x: ops.square(ops.abs(ops.view_as_complex(x)))[:, None],
-    "cube root": lambda x: ops.sum(ops.cbrt(x) ** 3 * x, axis=1, keepdims=True),
 }
 
 

@@ -38,6 +38,7 @@ class Polynomial:
 
     __array_priority__ = 100  # so that `array * polynomial` comes here
     squared = None  # of a root, see `root_of`: a function that returns its square
+    whole = None  # of a root of another order n: (n, what it is the root of)
 
     def __init__(self, space, table):
         self.space, self.lazy = space, table

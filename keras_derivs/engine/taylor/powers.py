@@ -56,6 +56,21 @@ def integer_power(z, exponent):
     return z.like({(): ops.ones_like(z.value)}) if result is None else result
 
 
+def of_order(root, n, z):
+    """The n-th root of z, whose powers from the n-th on have derivatives at zero, too."""
+    root.whole = n, z
+    return root
+
+
+def power_of_root(root, exponent):
+    """A whole power of an n-th root, not below the n-th."""
+    n, z = root.whole
+    result = integer_power(z, exponent // n)
+    if exponent % n:
+        result = multiply(result, integer_power(root, exponent % n), guarded)
+    return result.with_value(root.value**exponent)
+
+
 def slope_of_root(z, rest):
     """z / r for r = sqrt(z^2 + rest), from its slope rest / r^3, which does not cancel."""
     over = rsqrt(square(z) + rest)
@@ -97,7 +112,7 @@ def cbrt(z):
         binomial = binomial * (1 / 3 - (k - 1)) / k
         slope = binomial * size ** (1 / 3 - k)
         coefficients.append(slope if k % 2 else slope * sign)
-    return expand(z, coefficients, guarded)
+    return of_order(expand(z, coefficients, guarded), 3, z)
 
 
 def general_power(base, exponent):

@@ -137,7 +137,9 @@ def power_rule(operation, base, exponent):
             return whole_power(base, int(exponent))
         if exponent == 0.5:
             return sqrt(base)
-        return power(base, exponent, ops.power(base.value, exponent))
+        result = power(base, exponent, ops.power(base.value, exponent))
+        order = round(1 / exponent) if 0 < exponent < 1 else 0
+        return powers.of_order(result, order, base) if order * exponent == 1 else result
     base, exponent = align(base, exponent)
     like = exponent if is_plain(base) else base
     base, exponent = (
@@ -160,6 +162,8 @@ def square_rule(operation, x):
 
 
 def whole_power(x, exponent):
+    if x.whole is not None and exponent >= x.whole[0]:
+        return powers.power_of_root(x, exponent)
     if x.squared is not None:
         return powers.integer_power(x, exponent)
     return series.compose(lambda z: powers.integer_power(z, exponent), x)

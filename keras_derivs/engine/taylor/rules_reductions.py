@@ -9,10 +9,12 @@ import keras
 from keras import ops
 
 from keras_derivs.engine.taylor import powers, series
+from keras_derivs.engine.taylor.polynomial import root_of, square
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import product
-from keras_derivs.engine.taylor.rules_formulas import composed, formula
+from keras_derivs.engine.taylor.rules_formulas import composed
+from keras_derivs.engine.taylor.shapes import fit
 from keras_derivs.graph.private import linalg, nn
 from keras_derivs.graph.private import math as kmath
 from keras_derivs.graph.private import numpy as knp
@@ -126,38 +128,47 @@ def _norm(operation, x, order, axis, keepdims):
         return powers.norm(call(lambda x: ops.sum(ops.square(x), **along), x))
     if order == 1:
         return call(lambda x: ops.sum(ops.abs(x), **along), x)
+    if abs(order) == math.inf:
+        extreme = ops.max if order > 0 else ops.min
+        return call(lambda x: extreme(ops.abs(x), **along), x)
     if isinstance(order, str) or not 0 < abs(order) < math.inf or order < 1:
         raise unsupported(operation, f"has no Taylor rule for order {order}")
-    return call(functools.partial(_root_of_powers, order, along), x)
+    total = call(lambda x: ops.sum(ops.abs(x) ** order, **along), x)
+    root = call(functools.partial(_root, order), total)
+    return powers.of_order(root, order, total) if order == int(order) else root
 
 
-def _root_of_powers(order, along, x):
-    """(sum |x|^p)^(1/p), whose derivatives at zero are taken to be zero."""
-    total = ops.sum(ops.abs(x) ** order, **along)
+def _root(order, total):
+    """total^(1/p), whose derivatives at zero are taken to be zero."""
     zero = ops.equal(total, 0)
     root = ops.where(zero, ops.ones_like(total), total) ** (1 / order)
     return ops.where(zero, ops.zeros_like(total), root)
 
 
-@formula(knp.Max, knp.Amax)
+@taylor_rule(knp.Max, knp.Amax)
 def largest(operation, x):
     return _extreme(operation, ops.max, x)
 
 
-@formula(knp.Min, knp.Amin)
+@taylor_rule(knp.Min, knp.Amin)
 def smallest(operation, x):
     return _extreme(operation, ops.min, x)
 
 
 def _extreme(operation, reduction, x):
-    """The sum of the entries that are taken; those of a tie are averaged."""
+    """The sum of the entries that are taken; those of a tie, and their powers, are averaged."""
     if getattr(operation, "initial", None) is not None:
         raise unsupported(operation, "has an `initial` value")
-    value, axis = ops.stop_gradient(x), operation.axis
-    taken = ops.cast(ops.equal(value, reduction(value, axis=axis, keepdims=True)), x.dtype)
+    axis = operation.axis
+    taken = ops.cast(ops.equal(x.value, reduction(x.value, axis=axis, keepdims=True)), x.dtype)
     taken = taken / ops.sum(taken, axis=axis, keepdims=True)
-    x = ops.where(taken > 0, x, ops.zeros_like(taken))  # what is left out may be infinite
-    return ops.sum(x * taken, axis=axis, keepdims=operation.keepdims)
+
+    def mean(x):
+        x = ops.where(taken > 0, x, ops.zeros_like(taken))  # what is left out may be infinite
+        return ops.sum(x * taken, axis=axis, keepdims=operation.keepdims)
+
+    result = fit(call(mean, x), operation.call(x.value))
+    return root_of(result, lambda: call(mean, square(x)))
 
 
 @composed(knp.Prod)
