@@ -163,6 +163,11 @@ ROWS = {
     "norm of order 1.5": row(lambda x: ops.norm(x, ord=1.5, axis=-1, keepdims=True)),
     "det": row(lambda x: ops.det(ops.sin(x)), (3, 3)),
     "inv": row(lambda x: ops.inv(x * x + 3 * np.eye(3)), (3, 3)),
+    "solve for vectors": row(lambda x: ops.solve(x * x + 3 * np.eye(3), x[:, 0]), (3, 3)),
+    "slogdet": row(lambda x: ops.slogdet(x * x + 3 * np.eye(3))[1], (3, 3)),
+    "logdet": row(lambda x: ops.logdet(x * ops.transpose(x, (0, 2, 1)) + 3 * np.eye(3)), (3, 3)),
+    "i0": row(lambda x: ops.i0(3 * x)),
+    "norm, infinite order": row(lambda x: ops.norm(x * x, np.inf, -1)),
     "solve": row(lambda x: ops.solve(x * x + 3 * np.eye(3), x), (3, 3)),
     "categorical": row(
         lambda x: ops.categorical_crossentropy(ops.sin(x), x, from_logits=True)

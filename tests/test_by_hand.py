@@ -1,5 +1,7 @@
 """Smooth functions that users write in pieces, in float32, where a square is infinite or 0."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -58,6 +60,19 @@ def test_very_far_out(name, options, strategy):
     found = kd.Partials(model, terms, strategy=strategy)(np.array([[-1e25], [1e25]], "float32"))
     slope = [0, 1] if name == "gelu" else [0, 0]
     close(np.reshape(found, (4, 2)), np.array([slope, [0, 0], [0, 0], [0, 0]]), EXACT["float32"])
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*No second derivative")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("size", [1e25, 1e-30])
+def test_a_hypotenuse_of_any_size(size, strategy):
+    """Of equal legs; the square of its size is infinite, or zero."""
+    x = keras.Input((2,))
+    model = keras.Model(x, keras.layers.Lambda(lambda x: ops.hypot(x[:, :1], x[:, 1:]))(x))
+    made = kd.Partials(model, [(0,), (0, 0), (0, 1)], strategy=strategy)
+    first, *second = np.reshape(made(np.full((1, 2), size, "float32")), 3)
+    close(first, np.float32(math.sqrt(0.5)), EXACT["float32"])
+    close(np.array(second) * size, np.array([1, -1], "float32") / math.sqrt(8), EXACT["float32"])
 
 
 class Equal(keras.layers.Layer):

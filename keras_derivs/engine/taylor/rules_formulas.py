@@ -2,11 +2,14 @@
 
 import functools
 import math
+import operator
 import string
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
 from keras_derivs.engine.taylor.powers import sqrt
 from keras_derivs.engine.taylor.propagate import call
@@ -17,6 +20,7 @@ from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
 
 LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
+I0_NODES = 64, 256  # up to where the result is infinite, in single and in double precision
 
 
 def composed(*classes):
@@ -48,10 +52,17 @@ def formula(*classes):
 
 @taylor_rule(knp.Hypot)
 def hypot(operation, a, b):
-    """p sqrt(1 + (q / p)^2) for the vector (p, q) that is (a, b), turned; 0 at the origin."""
+    """p + q t / (1 + sqrt(1 + t^2)), t = q / p, for the vector (p, q) that is (a, b), turned.
+
+    0 at the origin. As q is 0 at the value, no term needs the highest coefficient of t, which may
+    be infinite where the result is not.
+    """
     value, across, ahead = _turned(a, b)
     tangent = divide(across, ahead, across.value)
-    size = ahead * compose(lambda t: sqrt(square(t) + 1), tangent).with_value(ops.ones_like(value))
+    half = compose(lambda t: divide(t, sqrt(square(t) + 1) + 1, t.value / 2), tangent)
+    product = functools.partial(ahead.space.products, across.moves, half.moves, operator.mul)
+    parts = {t: [ahead.table.get(t), product(ahead.space.pairs[t])] for t in ahead.space.terms}
+    size = ahead.like({t: total(part) for t, part in parts.items()})
     kept = size.each(lambda c: ops.where(value > 0, c, ops.zeros_like(c)))
     return root_of(kept.with_value(value), lambda: _sum_of_squares(a, b))
 
@@ -113,6 +124,15 @@ def sinc(operation, x):
     outer = ops.where(near, ops.ones_like(x), x) * math.pi
     mean = ops.sum(ops.cos(inner * nodes) * weights, axis=-1)
     return ops.where(near, mean, ops.sin(outer) / outer)
+
+
+@formula(knp.I0)
+def bessel_i0(operation, x):
+    """The mean of cosh(x cos t) over a half circle (Abramowitz and Stegun, 9.6.16)."""
+    count = I0_NODES[keras.backend.standardize_dtype(x.dtype) == "float64"]
+    cosines = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    inner = ops.expand_dims(x, -1) * ops.convert_to_tensor(cosines, x.dtype)
+    return ops.mean(ops.cosh(inner), axis=-1)
 
 
 def _gauss():

@@ -1,12 +1,16 @@
-"""Rules of inverses and determinants of matrices."""
+"""Rules of inverses, determinants and linear systems."""
+
+import functools
 
 from keras import ops
 
 from keras_derivs.engine.taylor.propagate import call
-from keras_derivs.engine.taylor.rules import taylor_rule, unsupported
+from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align, bilinear
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import linalg
+from keras_derivs.graph.private import math as kmath
+from keras_derivs.graph.private import numpy as knp
 
 MAX_EXPANDED = 4  # the largest matrix whose determinant is expanded by its first row
 
@@ -24,12 +28,34 @@ def inverse(operation, x):
 
 @taylor_rule(linalg.Solve)
 def solve(operation, a, b):
-    """A^-1 B, for matrices B."""
-    if len(b.shape) != len(a.shape):
-        raise unsupported(operation, "solves for vectors")
+    """A^-1 B, for matrices B, or for vectors, which have an axis less."""
+    value = operation.call(*values([a, b]))
     inverted = ops.inv(a) if is_plain(a) else inverse(linalg.Inv(name="inv"), a)
-    result = bilinear(ops.matmul, *align(inverted, b))
-    return fit(result, operation.call(*[x if is_plain(x) else x.value for x in (a, b)]))
+    if len(b.shape) == len(a.shape):
+        return fit(bilinear(ops.matmul, *align(inverted, b)), value)
+    columns = call(lambda x: ops.expand_dims(x, -1), b)
+    product = bilinear(ops.matmul, *align(inverted, columns))
+    return fit(call(lambda x: ops.squeeze(x, -1), product), value)
+
+
+@taylor_rule(knp.Slogdet)
+def slogdet(operation, x):
+    """(log |det X|)' = tr(X^-1 X'); the sign does not vary."""
+    sign, logarithm = operation.call(x.value)
+    inverted = inverse(linalg.Inv(name="inv"), x)
+    advance = functools.partial(x.space.products, x.table, inverted.table, _trace)
+    moves = {term: advance(x.space.steps[term]) for term in x.space.terms[1:]}
+    return sign, x.like({(): logarithm, **moves})
+
+
+def _trace(a, b):
+    return ops.sum(a * ops.swapaxes(b, -1, -2), axis=(-2, -1))
+
+
+@taylor_rule(kmath.Logdet)
+def logdet(operation, x):
+    _, result = slogdet(knp.Slogdet(name="slogdet"), x)
+    return result.with_value(operation.call(x.value))
 
 
 @taylor_rule(linalg.Det)
