@@ -13,6 +13,7 @@ class Step:
     on_the_way: bool = True
     own: bool = False  # the model brings its gradient
     across: bool = False  # it computes along the batch axis
+    cancels: int | None = None  # the lowest order that may be wrong where its kinks cancel others
 
     @property
     def scopes(self):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import keras
 
 from keras_derivs import backend
-from keras_derivs.engine import cost, preference, shared
+from keras_derivs.engine import cost, neighbours, preference, shared
 from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.taylor import sampled as sampled_taylor
@@ -180,7 +180,8 @@ def solve(choice, target, request):
     strategy, _ = strategies(request)[choice.strategy]
     with backend.precise():
         run = functools.partial(shared.solve, strategy) if request.shared else strategy
-        found = backend.at_once(
-            lambda inputs: run(target.given(inputs), request.listed()), target.inputs
-        )
+        compute = lambda inputs: run(target.given(inputs), request.listed())  # noqa: E731
+        if target.cancels:
+            compute = functools.partial(neighbours.compared, compute, target)
+        found = backend.at_once(compute, target.inputs)
     return keras.tree.map_structure(backend.result, found)

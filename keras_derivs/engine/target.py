@@ -37,6 +37,7 @@ class Target:
     masks: tuple = ()
     alone: bool = False  # the batch must not be repeated: it is random, or its rows are coupled
     fold: Any = None  # where two leading axes are those of rows; see `Fold`
+    cancels: bool = False  # it has kinks that may cancel each other; see `neighbours`
     entry: Any = None  # the one output that is asked for: `ARGMAX`, or its index for each row
 
     @property

@@ -166,7 +166,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         flat = flat if fold is None else fold.folded(flat)
         target = Target(
             self.model, inputs, flat, plan.wrt, plan.output, mode.training, masks, alone, fold,
-            self.entry(labels, plan.y),
+            entry=self.entry(labels, plan.y), cancels=plan.cancels,
         )  # fmt: skip
         with modes.applied(self, mode):
             y, results = self._solve(plan, target, vectors)

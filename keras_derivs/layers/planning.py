@@ -7,6 +7,7 @@ import keras
 
 from keras_derivs import audit
 from keras_derivs.audit import doubts
+from keras_derivs.audit.kinks import CANCELLING, COMPARED, cancelling
 from keras_derivs.audit.notes import notes
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
@@ -44,6 +45,7 @@ class Plan:
     given: tuple = ()  # what `explain()` alone tells
     final: bool = True  # not while a file is being loaded
     folded: folding.Folded | None = None  # where two leading axes are those of rows
+    cancels: bool = False  # there are kinks that may cancel each other
 
     @property
     def steps(self):
@@ -91,7 +93,13 @@ def make(layer, inputs, flat, training):
     steps = _outside(layer, findings.steps)
     told += doubts.unverified(layer.model, steps, request.order, choice)
     given = doubts.given(layer.model, steps, choice)
-    known = request, choice, target, findings, told, given, final, folded
+    kinks = cancelling(layer.model, findings.steps, request.order)
+    cancels = bool(kinks) and not (training or findings.random)
+    if cancels:
+        given += (COMPARED.format(places=kinks),)
+    elif kinks:
+        told += (CANCELLING.format(places=kinks),)
+    known = request, choice, target, findings, told, given, final, folded, cancels
     return Plan(y, xs, wrt, output, coordinates, *known)
 
 

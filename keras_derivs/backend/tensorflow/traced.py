@@ -16,6 +16,7 @@ from keras_derivs.backend.tensorflow import (
     exact,
     functions,
     gradients,
+    kinks,
     quotients,
 )
 
@@ -116,7 +117,7 @@ def _num_bytes(concrete):
 
 
 def _on_the_way(concrete, wrt, outputs):
-    graph = concrete.graph.as_graph_def()
+    graph = concrete.graph.as_graph_def(add_shapes=True)
     library = {function.signature.name: function for function in graph.library.function}
     starts = {concrete.inputs[position].op.name for position in wrt}
     return _walk(graph.node, starts, {y.op.name for y in outputs}, library, "")
@@ -126,12 +127,13 @@ def _walk(nodes, starts, ends, library, scope):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends, reached)
     between = reached & needed - starts | comparisons.added(nodes, _sources, reached, needed)
-    found = []
+    found, cancels = [], kinks.cancelling(nodes, between)
     for node in nodes:
         if node.op == "Placeholder" or node.op in KEPT:
             continue
-        on_the_way = node.name in between
-        found.append(Step(_type(node), scope + node.name, on_the_way, _is_own(node)))
+        on_the_way, order = node.name in between, cancels.get(node.name)
+        name, own = scope + node.name, _is_own(node)
+        found.append(Step(_type(node), name, on_the_way, own, cancels=order))
         for key in set(CALLS) & set(node.attr):
             inner = library[node.attr[key].func.name]
             begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())

@@ -13,6 +13,8 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 | ties of `maximum`, `minimum`, `max`, `min` | the mean of those that tie; of y^n, of their powers |
 | ties of maximum pooling and of `sort` | the first of those that tie |
 | steps of `round`, `floor`, `ceil`, `trunc` and of comparisons | a constant: 0 |
+
+Where kinks of several operations may cancel each other, see `engine/neighbours.py`.
 """
 
 import functools
