@@ -67,6 +67,11 @@ SMOOTH = {
     "prod at 0": (
         lambda x: ops.prod(ops.concatenate([x, x, x + 3], 1), 1, keepdims=True), 0, {2: 6, 3: 6}
     ),
+    "norm of order 3, squared": (
+        lambda x: ops.norm(x * np.array([[1.0, 2.0]]), ord=3, axis=1, keepdims=True) ** 2, 0.7,
+        lambda x: mpmath.cbrt(9) ** 2 * x * x,
+    ),
+    "clip at a number": (lambda x: ops.clip(x, -1.0, 0.1), 0.1, {0: 0.1, 1: 1}),
     "normalize at 0": (lambda x: ops.normalize(x, epsilon=0.01), 0, {1: 100}),
     "mask times root": (lambda x: x + ops.sqrt(x) * np.zeros(1), 0, {1: 1}),
     "x log x": (lambda x: ops.where(x > 0, x * ops.log(x), x), 0, {1: 1}),

@@ -37,6 +37,11 @@ def _promoted(name, *arguments):
     return [tf.cast(x, dtype) for x in arguments]
 
 
+def _number(x, dtype):
+    """In this dtype; `tf.cast` alone would round a number of Python to single precision."""
+    return tf.cast(x, dtype) if hasattr(x, "dtype") else tf.constant(x, dtype)
+
+
 def logaddexp(x1, x2, rate=1.0):
     """The smaller number enters by a softplus of the difference, on either side of a tie."""
     both = tf.equal(x1, x2) & tf.math.is_inf(x1)
@@ -74,7 +79,7 @@ def root(x, exponent=0.5):
 
     @tf.custom_gradient
     def found(x):
-        y = tf.sqrt(x) if exponent == 0.5 else tf.pow(x, tf.cast(exponent, x.dtype))
+        y = tf.sqrt(x) if exponent == 0.5 else tf.pow(x, _number(exponent, x.dtype))
 
         def gradient_of(gradient):
             by_x = quotients.of_root(gradient, exponent)
@@ -90,7 +95,7 @@ def root(x, exponent=0.5):
 
 def _slope_of_root(x, exponent):
     zero = tf.equal(x, 0)
-    slope = tf.pow(tf.where(zero, tf.ones_like(x), x), tf.cast(exponent - 1, x.dtype))
+    slope = tf.pow(tf.where(zero, tf.ones_like(x), x), _number(exponent - 1, x.dtype))
     return tf.math.conj(tf.where(zero, tf.zeros_like(x), exponent * slope))
 
 
@@ -109,7 +114,7 @@ def _clip(x, x_min, x_max):
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating:
         return plain(knp.clip)(x, x_min, x_max)
-    low, high = (tf.cast(bound, x.dtype) for bound in (x_min, x_max))
+    low, high = (_number(bound, x.dtype) for bound in (x_min, x_max))
     x = tf.where(x > high, high, x)
     return tf.where(x < low, low, x)
 
@@ -128,7 +133,7 @@ def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
         return plain(activations.ReLU.static_call)(x, negative_slope, max_value, threshold)
     above = x
     if max_value is not None:
-        above = tf.where(x < max_value, tf.nn.relu(x), tf.cast(max_value, x.dtype))
+        above = tf.where(x < max_value, tf.nn.relu(x), _number(max_value, x.dtype))
     return tf.where(x > threshold, above, negative_slope * (x - threshold))
 
 
@@ -192,7 +197,7 @@ def _norm(x, ord=None, axis=None, keepdims=False):
         return _euclidean_norm(x, axes, keepdims)
     if not x.dtype.is_floating or not vector or isinstance(ord, str) or not 0 < ord < math.inf:
         return plain(linalg.norm)(x, ord, axis, keepdims)
-    return root(tf.reduce_sum(tf.pow(tf.abs(x), tf.cast(ord, x.dtype)), axes, keepdims), 1 / ord)
+    return root(tf.reduce_sum(tf.pow(tf.abs(x), _number(ord, x.dtype)), axes, keepdims), 1 / ord)
 
 
 def _tf_norm(tensor, ord="euclidean", axis=None, keepdims=None, name=None):
