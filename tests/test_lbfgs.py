@@ -170,6 +170,10 @@ def without_loss():
     return model
 
 
+def two_targets(y, sample_weight=None):
+    return kd.lbfgs(two_outputs()[0], X[:, :2], y, sample_weight, verbose=0)
+
+
 WRONG = {
     "no model": (lambda: kd.lbfgs(layers.Dense(1), X, Y), TypeError, "keras.Model.*Dense"),
     "not compiled": (
@@ -184,6 +188,15 @@ WRONG = {
     "no samples": (lambda: kd.lbfgs(linear(), X[:0], Y[:0]), ValueError, "one at least"),
     "no steps": (lambda: kd.lbfgs(linear(), X, Y, max_steps=0), ValueError, "max_steps=.*0"),
     "tolerance": (lambda: kd.lbfgs(linear(), X, Y, tolerance=-1), ValueError, "tolerance=.*-1"),
+    "no target": (lambda: kd.lbfgs(linear(), X), ValueError, r"needs a target.*y=None.*\(None, 1\)"),
+    "no target of one": (
+        lambda: two_targets({"u": Y}), ValueError, r"needs a target.*'u'.*'slope'.*as for `fit`"),
+    "the wrong name": (lambda: two_targets({"u": Y, "v": X}), ValueError, "needs a target.*'v'"),
+    "one array for two": (lambda: two_targets(Y), ValueError, "one array for several outputs"),
+    "names for one": (lambda: kd.lbfgs(linear(), X, {"u": Y}), ValueError, "needs a target.*'u'"),
+    "weights of one": (
+        lambda: two_targets({"u": Y, "slope": X[:, :2]}, {"u": np.ones(4)}),
+        ValueError, "needs a target.*sample weights alike.*slope"),
     "not finite": (lambda: kd.lbfgs(linear(), X * np.nan, Y), ValueError, "finite loss to start"),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What `lbfgs` is called on: check it, and build the model."""
 
+import contextlib
 import numbers
 
 import keras
@@ -75,7 +76,7 @@ def build(model, x, y, sample_weight):
     )
     predicted = model(x, training=False)
     _check_loss(model)
-    with losses_of(model):
+    with losses_of(model), _targets_of(model, y, predicted):
         model.compute_loss(x, y, predicted, sample_weight)
         model.compute_metrics(x, y, predicted, sample_weight)
     model.reset_metrics()
@@ -93,3 +94,28 @@ def _check_loss(model):
             f"`lbfgs` needs a loss. Received: '{model.name}', compiled without one. Give "
             f"`compile(loss=…)`, or add one with `add_loss`."
         )
+
+
+@contextlib.contextmanager
+def _targets_of(model, y, predicted):
+    """What Keras says of targets that do not match the outputs, in a sentence of ours."""
+    try:
+        if len(keras.tree.flatten(predicted)) > 1 and hasattr(y, "shape"):
+            raise ValueError("one array for several outputs")
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`lbfgs` needs a target, in `y=`, for each output of '{model.name}' that has a loss, "
+            f"and sample weights alike. Received: y={_shapes(y)} for outputs "
+            f"{_shapes(predicted)} ({_first_line(error)}). Give both in the structure of the "
+            f"outputs, as for `fit`."
+        ) from error
+
+
+def _shapes(data):
+    """The shapes, all samples as None, in the structure of the data."""
+    return keras.tree.map_structure(lambda z: z if z is None else (None, *z.shape[1:]), data)
+
+
+def _first_line(error):
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

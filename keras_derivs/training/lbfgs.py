@@ -89,6 +89,7 @@ class Training:
         self.bar = keras.utils.Progbar(max_steps, verbose=verbose, stateless_metrics=())
 
     def run(self, minimize, callbacks, tolerance):
+        self.watched = bool(callbacks)  # by callbacks that may look at the model
         self.callbacks = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=self.max_steps, steps=1, verbose=0
         )
@@ -140,7 +141,8 @@ class Training:
         weights = intermediate_result.x
         self.callbacks.on_epoch_begin(self.steps)
         self.logs = self.known.get(weights.tobytes()) or self.objective(weights)[2]
-        self.objective.assign(weights)
+        if self.watched:
+            self.objective.assign(weights)
         self.callbacks.on_epoch_end(self.steps, self.logs)
         self.steps += 1
         self.bar.update(self.steps, self._values(), finalize=False)
