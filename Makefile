@@ -67,7 +67,7 @@ benchmarks: $(VENV)/benchmarks.stamp
 	$(BIN)/python benchmarks/clients.py
 
 tables: $(VENV)/benchmarks.stamp
-	$(BIN)/python benchmarks/tables/reproduce.py $(NAME) $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/tables/reproduce.py $(if $(NAME),"$(NAME)") $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) burgers.keras burgers.png

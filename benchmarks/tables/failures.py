@@ -10,71 +10,64 @@ from keras import ops
 
 import keras_derivs as kd
 
-BETA, RHO = 50.0, 5.0
+SPEED, RATE = 50.0, 5.0
 
 
 def convection(u, t, x):
-    """u_t + β u_x = 0."""
+    """u_t + 50 u_x = 0, divided by 50."""
     u_t, u_x = kd.partials(u, (t,), (x,))
-    return u_t / BETA + u_x
+    return u_t / SPEED + u_x
 
 
 def reaction(u, t, x):
-    """u_t = ρ u (1 - u)."""
-    return kd.diff(u, t) / RHO - u * (1 - u)
-
-
-def bell(x, xp=np):
-    return xp.exp(-((x - np.pi) ** 2) / (2 * (np.pi / 4) ** 2))
+    """u_t = 5 u (1 - u), divided by 5."""
+    return kd.diff(u, t) / RATE - u * (1 - u)
 
 
 def sine(x, xp=np):
     return xp.sin(x)
 
 
+def bell(x, xp=np):
+    return xp.exp(-((x - np.pi) ** 2) / (2 * (np.pi / 4) ** 2))
+
+
 def grown(t, x):
-    start = bell(x)
-    return start * np.exp(RHO * t) / (start * np.exp(RHO * t) + 1 - start)
+    return 1 / (1 + (1 / bell(x) - 1) * np.exp(-RATE * t))
 
 
-CASES = {  # residual, initial values, solution
-    "convection": (convection, sine, lambda t, x: np.sin(x - BETA * t)),
-    "reaction": (reaction, bell, grown),
+CASES = {  # the residual, 1 / the time it is about, initial values, solution, harmonics in time
+    "convection": (convection, SPEED, sine, lambda t, x: np.sin(x - SPEED * t), 20),
+    "reaction": (reaction, RATE, bell, grown, 0),
 }
 
 
-def build(name, width, depth, slope_weight=0.1, soft=True, scale=1):
-    residual_of, start, _ = CASES[name]
+def features(t, x, harmonics):
+    """Time, with sines and cosines of it, and x on a circle."""
+    k = np.pi * np.arange(1, harmonics + 1)[None]
+    waves = [ops.sin(t * k), ops.cos(t * k)] if harmonics else []
+    return ops.concatenate([t, *waves, ops.sin(x), ops.cos(x)], axis=1)
+
+
+def build(name, width, depth):
+    """Models of u, which holds the initial values for any weights, and of what is to be zero."""
+    residual_of, rate, start, _, harmonics = CASES[name]
     tx = keras.Input((2,), dtype="float64", name="tx")
     t, x = tx[:, :1], tx[:, 1:]
-    net = network(1, width, depth)(
-        ops.concatenate([scale * (2 * t - 1), ops.sin(x), ops.cos(x)], axis=1)
-    )
-    u = net if soft else start(x, ops) + t * net
+    net = network(width, depth)(features(t, x, harmonics))
+    u = start(x, ops) + (1 - ops.exp(-rate * t)) * net
     residual = residual_of(u, t, x)
-    outputs = [residual]
-    if slope_weight:
-        outputs += [slope_weight * s for s in kd.partials(residual, (t,), (x,))]
-    at_start = ops.cast(ops.equal(t, 0), "float64")
-    if soft:
-        outputs = [(1 - at_start) * y for y in outputs] + [3 * at_start * (u - start(x, ops))]
-    return keras.Model(tx, {"u": u, "missing": ops.concatenate(outputs, axis=1)})
+    r_t, r_x = kd.partials(residual, (t,), (x,))
+    missing = ops.concatenate([residual, 0.3 * r_t / rate, 0.3 * r_x], axis=1)
+    return keras.Model(tx, u), keras.Model(tx, missing)
 
 
-def points(count, at_start=200):
-    random = np.random.default_rng(SEED)
-    inside = random.uniform([0, 0], [1, 2 * np.pi], (count, 2))
-    line = np.linspace(0, 2 * np.pi, at_start, endpoint=False)
-    return np.concatenate([inside, np.stack([0 * line, line], axis=1)])
-
-
-def run(name, width=50, depth=4, steps=3000, count=2000, **options):
+def run(name, width=40, depth=3, steps=5000, count=1500):
     keras.utils.set_random_seed(SEED)
-    model, tx = build(name, width, depth, **options), points(count)
-    model.compile(loss={"missing": "mse"}, jit_compile=True)
-    columns = model.output["missing"].shape[1]
-    figures = by_lbfgs(name, model, tx, {"missing": np.zeros((len(tx), columns))}, steps)
+    u, missing = build(name, width, depth)
+    tx = np.random.default_rng(SEED).uniform([0, 0], [1, 2 * np.pi], (count, 2))
+    figures = by_lbfgs(name, missing, tx, steps)
     grid = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 2 * np.pi, 101))
     grid = np.stack(grid, -1).reshape(-1, 2)
-    found = model.predict(grid, batch_size=len(grid), verbose=0)["u"]
-    return figures | {"error": relative_error(found[:, 0], CASES[name][2](*grid.T))}
+    found = u.predict(grid, batch_size=len(grid), verbose=0)[:, 0]
+    return figures | {"error": relative_error(found, CASES[name][3](*grid.T))}
