@@ -22,6 +22,7 @@ from keras_derivs.backend.tensorflow import (
     portable_elementwise,
     portable_images,
     quotients,
+    unselected,
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
@@ -54,4 +55,5 @@ def scope():
 install()
 functions.install()
 quotients.install()
+unselected.install()
 exporting.install()

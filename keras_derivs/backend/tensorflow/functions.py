@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.override import plain, switched
-from keras_derivs.backend.tensorflow import outer, projection, quotients, special
+from keras_derivs.backend.tensorflow import projection, quotients, special, unselected
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.graph.private import activations, of_backend, recurrent
 
@@ -85,8 +85,10 @@ def root(x, exponent=0.5):
             by_x = quotients.of_root(gradient, exponent)
             if by_x is None:
                 quotients.missed("norm", x)
-                by_x = gradient * _slope_of_root(x, exponent)
-            return outer.hand_on(gradient, by_x)
+                where = unselected.marked(gradient)
+                at = x if where is None else unselected.harmless(x, where())
+                by_x = gradient * _slope_of_root(at, exponent)
+            return unselected.alike(gradient, by_x)
 
         return y, gradient_of
 

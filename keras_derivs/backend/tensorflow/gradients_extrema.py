@@ -26,13 +26,13 @@ def _extremum(op, gradient, wins):
     if quotients.quotient(gradient) is None and _opposite(x, y):
         quotients.missed(op.type, x)
 
+    def share(gradient, won, z):
+        tied = tf.where(tf.equal(x, y), gradient / 2, tf.zeros_like(gradient))
+        return unbroadcast(tf.where(won, gradient, tied), z)
+
     def shares(gradient, times=False):
-        half, nothing = gradient / 2, tf.zeros_like(gradient)
-        shared = tf.where(tf.equal(x, y), half, nothing)
-        by_x = tf.where(wins(x, y), gradient, shared)
-        by_y = tf.where(wins(y, x), gradient, shared)
-        parts = (by_x * x, by_y * y) if times else (by_x, by_y)
-        return unbroadcast(parts[0], x), unbroadcast(parts[1], y)
+        by_x, by_y = (gradient * x, gradient * y) if times else (gradient, gradient)
+        return share(by_x, wins(x, y), x), share(by_y, wins(y, x), y)
 
     return quotients.of_selection(gradient, shares)
 
@@ -62,6 +62,9 @@ def _reduced(op, gradient, plain):
 
     def shares(gradient, times=False):
         (by_x, _), x = plain(gradient), op.inputs[0]
-        return [by_x * x if times else by_x]
+        if times:  # selected last: elsewhere x takes no part
+            chosen = tf.not_equal(plain(tf.ones_like(gradient))[0], 0)
+            by_x = tf.where(chosen, by_x * x, tf.zeros_like(x))
+        return [by_x]
 
     return [*quotients.of_selection(gradient, shares), None]

@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import backprop_util
 from tensorflow.python.ops import gen_math_ops
 
 from keras_derivs.backend.override import plain
@@ -25,16 +26,17 @@ ROOTS = {"Abs", "ComplexAbs"}  # beside those of `functions.root`, which are cus
 OPPOSITE = {"Maximum", "Minimum"}  # where one argument is minus the other
 MISSED = {f"{name}, at zero" for name in (*ROOTS, *OPPOSITE, "norm")}  # as steps, see `traced`
 COPYING = {
-    "BroadcastTo", "Cast", "ConcatV2", "EnsureShape", "ExpandDims", "Identity", "Pack", "Pad",
-    "Reshape", "ReverseV2", "Roll", "SelectV2", "Slice", "Squeeze", "StridedSlice", "Tile",
-    "Transpose",
+    "BroadcastTo", "Cast", "ConcatV2", "EnsureShape", "ExpandDims", "GatherV2", "Identity", "Pack",
+    "Pad", "Reshape", "ReverseV2", "Roll", "SelectV2", "Slice", "Split", "SplitV", "Squeeze",
+    "StridedSlice", "Tile", "Transpose", "Unpack",
 }  # fmt: skip
+ADDED = ((gen_math_ops, "add_n"), (backprop_util, "AggregateIndexedSlicesGradients"))
 _local = threading.local()
 
 
 def attach(gradient, quotients):
     """Say what a gradient is, divided by y, y^2, ...: functions without arguments."""
-    if isinstance(gradient, tf.Tensor) and quotients:
+    if isinstance(gradient, (tf.Tensor, tf.IndexedSlices)) and quotients:
         setattr(gradient, QUOTIENTS, [functools.cache(quotient) for quotient in quotients])
     return gradient
 
@@ -106,13 +108,15 @@ def following(name, call):
 
 def install():
     """Let sums of gradients follow what is known of the gradients that they add."""
-    original = plain(gen_math_ops.add_n)
-    gen_math_ops.add_n = outer.switched(original, _add_n, _add_n)
+    for module, name in ADDED:
+        original = plain(getattr(module, name))
+        add = functools.partial(_total, original)
+        setattr(module, name, outer.switched(original, add, add))
 
 
-def _add_n(inputs, name=None):
-    total, known = unselected.add_n(inputs, name), [_all(x) for x in inputs]
-    return attach(total, [functools.partial(_sum, parts) for parts in zip(*known)])
+def _total(add, gradients, name=None):
+    found, known = unselected.total(add, gradients), [_all(g) for g in gradients]
+    return attach(found, [functools.partial(_sum, parts) for parts in zip(*known)])
 
 
 def _sum(parts):
@@ -145,7 +149,8 @@ def _copied(call, operation, *gradients):
 
 
 def _part(call, operation, gradients, power, n):
-    return tf.nest.flatten(call(operation, *[quotient(g, power) for g in gradients]))[n]
+    found = call(operation, *[quotient(g, power) for g in gradients])
+    return tf.convert_to_tensor(tf.nest.flatten(found)[n])
 
 
 def _scaled(call, operation, gradient):

@@ -5,8 +5,7 @@ import tensorflow as tf
 from keras_derivs.backend import defaults
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.backend.tensorflow.modes import tracing
-from keras_derivs.backend.tensorflow.outer import hand_on
-from keras_derivs.backend.tensorflow.unselected import mark, marked
+from keras_derivs.backend.tensorflow.unselected import alike
 
 
 def slope_of_tanh(x):
@@ -17,7 +16,6 @@ def slope_of_tanh(x):
 @tf.custom_gradient
 def _slope(x):
     def gradient_of(gradient):
-        found = hand_on(gradient, gradient * (-2 * (tf.tanh(x) * _slope(x))))
-        return mark(found, marked(gradient)) if marked(gradient) else found
+        return alike(gradient, gradient * (-2 * (tf.tanh(x) * _slope(x))))
 
     return defaults.slope_of_tanh(x), gradient_of

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.backend.tensorflow import outer, quotients
+from keras_derivs.backend.tensorflow import quotients, unselected
 
 NUM_NODES, NUM_QUOTIENTS = 16, 4
 
@@ -48,7 +48,7 @@ def _away(x, near, other):
             passed = tf.where(near, tf.zeros_like(gradient), gradient)
             parts = [lambda k=k: passed / found(x) ** k for k in range(1, NUM_QUOTIENTS + 1)]
             passed = quotients.attach(tf.identity(passed), parts)
-            return outer.hand_on(gradient, passed)
+            return unselected.alike(gradient, passed, lambda: near)
 
         return y, gradient_of
 

@@ -10,9 +10,11 @@ at a harmless point.
 import functools
 
 import tensorflow as tf
-from tensorflow.python.ops import gen_math_ops
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import backprop
 
 from keras_derivs.backend.override import plain
+from keras_derivs.backend.tensorflow import outer
 
 MARK = "_keras_derivs_unselected"  # attribute: a function that returns where a gradient is so
 HARMLESS = 0.5  # in the domain of every function below
@@ -25,31 +27,37 @@ NONLINEAR = {
     "Spence", "Sqrt", "SqrtGrad", "Square", "SquaredDifference", "Tan", "Tanh", "TanhGrad", "Xdivy",
     "Xlog1py", "Xlogy",
 }  # fmt: skip
-PICKING = {
-    "GatherNd",
-    "Max",
-    "MaxPool",
-    "Min",
-    "Slice",
-    "StridedSlice",
-    "TopKV2",
-}  # entries of one tensor
-LINEAR = PICKING | {
-    "Add", "AddV2", "BiasAdd", "BroadcastTo", "Cast", "ConcatV2", "ExpandDims", "Identity", "Mean",
-    "Neg", "Pack", "Pad", "PadV2", "Reshape", "ReverseV2", "Roll", "Squeeze", "Sub", "Sum", "Tile",
-    "Transpose",
+PICKING = {  # entries of one tensor
+    "AvgPool", "AvgPool3D", "DepthToSpace", "DiagPart", "GatherNd", "GatherV2", "MatrixDiagPart",
+    "MatrixDiagPartV2", "MatrixDiagPartV3", "Max", "MaxPool", "MaxPool3D", "MaxPoolV2", "Min",
+    "Slice", "StridedSlice", "TopKV2",
+}  # fmt: skip
+LINEAR = PICKING | {  # without negative coefficients, or without positive ones
+    "Add", "AddV2", "BatchToSpaceND", "BiasAdd", "BroadcastTo", "Cast", "ConcatV2", "Cumsum",
+    "EnsureShape", "ExpandDims", "Identity", "MatrixDiag", "MatrixDiagV3", "Mean", "MirrorPad",
+    "Neg", "Pack", "Pad", "PadV2", "Reshape", "ReverseV2", "Roll", "SegmentSum",
+    "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze", "Sub", "Sum", "Tile",
+    "Transpose", "Unpack", "UnsortedSegmentSum",
 }  # fmt: skip
 
 
 def mark(gradient, where):
     """Say where a gradient is zero because nothing was selected; `where()` is a mask."""
-    if isinstance(gradient, tf.Tensor):
+    if isinstance(gradient, (tf.Tensor, tf.IndexedSlices)):
         setattr(gradient, MARK, functools.cache(where))
     return gradient
 
 
 def marked(gradient):
     return getattr(gradient, MARK, None)
+
+
+def alike(gradient, found, also=None):
+    """What an element-wise function made of a gradient, marked as that is, and by `also()`."""
+    marks = [where for where in (marked(gradient), also) if where is not None]
+    if marks:
+        mark(found, lambda: functools.reduce(tf.logical_or, [where() for where in marks]))
+    return outer.hand_on(gradient, found)
 
 
 def following(name, call):
@@ -61,12 +69,33 @@ def following(name, call):
     return functools.partial(_harmless, call) if name in NONLINEAR else call
 
 
-def add_n(inputs, name=None):
-    """A sum of gradients, which follows the marks of what it adds."""
-    total, marks = plain(gen_math_ops.add_n)(inputs, name), [marked(x) for x in inputs]
+def total(add, gradients):
+    """`add(gradients)`, a sum, which follows the marks of what it adds."""
+    found, marks = add(gradients), [marked(g) for g in gradients]
     if all(marks):
-        mark(total, lambda: functools.reduce(tf.logical_and, [where() for where in marks]))
-    return total
+        mark(found, lambda: functools.reduce(tf.logical_and, [where() for where in marks]))
+    return found
+
+
+def install():
+    """Let tapes mark the zeros of an output that nothing is computed from."""
+    tape = backprop._default_vspace
+    zeros, like = plain(tape.zeros_fn), plain(tape.zeros_like_fn)
+    tape = tape._replace(zeros_fn=_absent(zeros), zeros_like_fn=_absent(like))
+    backprop._default_vspace = tape
+    pywrap_tfe.TFE_Py_RegisterVSpace(tape)
+
+
+def _absent(zeros):
+    @functools.wraps(zeros)
+    def function(*args):
+        found = zeros(*args)
+        if isinstance(found, tf.Tensor):  # which may be one for all: nothing is kept with it
+            setattr(found, MARK, lambda: tf.ones(tf.shape(found), tf.bool))
+        return found
+
+    function._keras_derivs_plain = zeros
+    return function
 
 
 class _Filled:
@@ -93,13 +122,18 @@ def _is_number(operation, position):
 def _fill(x, where, shape):
     if x is None or not x.dtype.is_floating:
         return x
-    return tf.where(where, tf.constant(HARMLESS, x.dtype), tf.broadcast_to(x, shape))
+    return harmless(tf.broadcast_to(x, shape), where)
+
+
+def harmless(x, where):
+    return tf.where(where, tf.constant(HARMLESS, x.dtype), x)
 
 
 def _harmless(call, operation, gradient):
     where = marked(gradient)
     if where is None:
         return call(operation, gradient)
+    gradient = tf.convert_to_tensor(gradient)
     found = call(_Filled(operation, where(), tf.shape(gradient)), gradient)
     if operation.inputs is None or isinstance(found, tf.Tensor):
         return tf.nest.map_structure(lambda g: mark(g, where), found)
