@@ -8,6 +8,8 @@ import keras
 import pytest
 from precision import precision
 
+from keras_derivs import backend
+
 BACKEND = keras.backend.backend()
 
 
@@ -41,4 +43,11 @@ def float64():
 def all_float64():
     """As `float64`, and so do inputs and numbers that are made without a dtype."""
     with precision("float64"):
+        yield
+
+
+@pytest.fixture
+def double():
+    """Plain calls keep float64, as derivatives do; Keras narrows it on JAX and PyTorch."""
+    with backend.double():
         yield

@@ -5,6 +5,8 @@ import numpy as np
 from keras import layers, ops
 from keras.src.ops import core, nn
 
+from keras_derivs.backend import constant
+
 NOT_RULES = {core.StopGradient, nn.Gelu}  # these have tests of their own
 ANY, POSITIVE, UNIT = (-2.0, 2.0), (0.3, 2.0), (-0.7, 0.7)
 
@@ -327,6 +329,13 @@ ROWS = {
 }  # fmt: skip
 
 
+def attention(query, key, value):
+    """Causal attention by softmax and products; JAX rounds that of its own to single precision."""
+    scores = ops.einsum("btnh,bsnh->bnts", query, key) * constant(query.shape[-1] ** -0.5)
+    later = np.triu(np.full(scores.shape[-2:], 1e9), 1)
+    return ops.einsum("bnts,bsnh->btnh", ops.softmax(scores - later), value)
+
+
 class Self(layers.Layer):
     """Attention of a sequence to itself."""
 
@@ -336,3 +345,9 @@ class Self(layers.Layer):
 
     def call(self, x):
         return self.attention(x, x)
+
+
+PLAIN = {  # what a function is made of, where it rounds on one of the frameworks
+    "dot_product_attention": lambda function: lambda x: attention(x, ops.sin(x), x * x),
+    "multi head": lambda layer: lambda x: layer.attention(x, x, return_attention_scores=True)[0],
+}

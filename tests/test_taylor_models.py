@@ -19,6 +19,8 @@ from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import RULES, UnsupportedOperation, taylor_rule
 from keras_derivs.engine.taylor.space import Space
 
+pytestmark = pytest.mark.usefixtures("double")
+
 
 def dense(features=3, outputs=2):
     dense = [layers.Dense(8, "tanh"), layers.Dense(8, "sigmoid"), layers.Dense(outputs)]

@@ -22,6 +22,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
 - `slope_of_tanh(x)`: the derivative of tanh, right to rounding of itself.
 - `double()`: the context in which a model computes in float64 where it is asked to.
+- `constant(number)`: a number of a formula, as the framework's own functions have it.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
 - `weights_scope()`: a function that makes the context in which weights are made here, for another
   thread.
@@ -55,9 +56,9 @@ FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
     "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
     "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each", "at_once",
-    "compiled", "compiling", "double", "drawn", "evaluate", "for_format", "held", "loops",
-    "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope", "selected",
-    "selecting", "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
+    "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format", "held",
+    "loops", "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope",
+    "selected", "selecting", "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 
+import numpy as np
 import tensorflow as tf
 
 from keras_derivs.backend.tensorflow import exact, unselected
@@ -114,6 +115,11 @@ def selected(function, inputs):
 def double():
     """The context in which plain calls of a model compute in float64 where that is asked."""
     return contextlib.nullcontext()
+
+
+def constant(number):
+    """Kernels have their constants in single precision, in float64 too."""
+    return float(np.float32(number))
 
 
 def after(tensors):

@@ -53,7 +53,8 @@ def taylor_rule(*classes: type) -> Callable[[Any], Any]:
 
     Example:
 
-    >>> import keras, keras_derivs as kd, numpy as np, tensorflow as tf
+    >>> import keras, keras_derivs as kd, numpy as np
+    >>> import tensorflow as tf
     >>> class Expm1(keras.layers.Layer):
     ...     def call(self, x):
     ...         return tf.math.expm1(x)  # not an operation of Keras

@@ -3,9 +3,9 @@
 import math
 import numbers
 
-import numpy as np
 from keras import ops
 
+from keras_derivs import backend
 from keras_derivs.engine.taylor import powers, series
 from keras_derivs.engine.taylor.polynomial import square
 from keras_derivs.engine.taylor.powers import cbrt, power, rsqrt, slope_of_root, sqrt
@@ -29,7 +29,7 @@ from keras_derivs.graph.private import math as kmath
 from keras_derivs.graph.private import numpy as knp
 
 LOG2, LOG10 = math.log(2), math.log(10)
-ROOT_OF_HALF = float(np.float32(math.sqrt(0.5)))  # as TensorFlow has it, in float64 too
+ROOT_OF_HALF = backend.constant(math.sqrt(0.5))
 
 
 def smooth(*classes):
@@ -122,7 +122,7 @@ def gelu(z, operation):
     if operation.approximate:
         near = ops.cast(ops.abs(z.value) < 64, z.dtype)  # beyond, a cube may be infinite
         x = z.each(lambda c: c * near).with_value(ops.clip(z.value, -64, 64))
-        inner = x + square(x) * x * float(np.float32(0.044715))
+        inner = x + square(x) * x * backend.constant(0.044715)
         return (z * sigmoid(inner * math.sqrt(8 / math.pi))).with_value(value)
     x = z * ROOT_OF_HALF
     return (z * erf(x).with_value(ops.erfc(-x.value)) * 0.5).with_value(value)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_derivs import backend
 from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor.polynomial import Polynomial, root_of, square
 from keras_derivs.engine.taylor.powers import sqrt
@@ -19,7 +20,7 @@ from keras_derivs.engine.taylor.series import compose, divide
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
 
-LOG2 = float(np.float32(math.log(2)))  # as Keras has it, in float64 too
+LOG2 = backend.constant(math.log(2))
 I0_NODES = 64, 256  # up to where the result is infinite, in single and in double precision
 
 

@@ -1,7 +1,10 @@
 """Rules of layers that a trace of their `call` does not show."""
 
+import math
+
 from keras import layers, ops
 
+from keras_derivs import backend
 from keras_derivs.engine.taylor.propagate import apply, call, call_layer
 from keras_derivs.engine.taylor.rules import require_plain, taylor_rule, unsupported
 from keras_derivs.engine.taylor.rules_bilinear import matmul, plus
@@ -63,8 +66,9 @@ def dot_product_attention(operation, query, key, value, bias=None, mask=None, sc
     if operation.attn_logits_soft_cap is not None or query.shape[2] != key.shape[2]:
         raise unsupported(operation, "caps its logits or groups its heads")
     scores = ops.einsum("btnh,bsnh->bnts", query, key)
-    scale = 1 / ops.sqrt(ops.cast(key.shape[-1], "float32")) if scale is None else scale
-    scores = scores * ops.cast(scale, scores.dtype)  # rounded to float32, as Keras does
+    root = backend.constant(math.sqrt(key.shape[-1]))
+    scale = backend.constant(1 / root) if scale is None else scale
+    scores = scores * ops.cast(scale, scores.dtype)
     scores = scores if bias is None else scores + ops.convert_to_tensor(bias, scores.dtype)
     weights = ops.softmax(_masked(scores, mask, operation.is_causal), axis=-1)
     return ops.einsum("bnts,bsnh->btnh", weights, value)

@@ -20,9 +20,9 @@ Where kinks of several operations may cancel each other, see `engine/neighbours.
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_derivs.backend import constant
 from keras_derivs.engine.taylor import series
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
@@ -67,7 +67,7 @@ def pick(condition, a, b, like):
 SLOPES = {
     nn.Relu: lambda operation, x: x > 0,
     nn.Relu6: lambda operation, x: _inside(x, 0, 6),
-    nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, _single(operation.negative_slope), x),
+    nn.LeakyRelu: lambda operation, x: pick(x > 0, 1.0, constant(operation.negative_slope), x),
     nn.HardSigmoid: lambda operation, x: pick(_inside(x, -3, 3), 1 / 6, 0.0, x),
     nn.SparseSigmoid: lambda operation, x: pick(_inside(x, -1, 1), 0.5, 0.0, x),
     nn.HardTanh: lambda operation, x: ops.logical_and(x >= -1, x <= 1),
@@ -97,11 +97,6 @@ def relu(operation, x):
     if operation.max_value is None:
         return slope
     return slope * ops.cast(x < operation.max_value, x.dtype)
-
-
-def _single(number):
-    """A number as TensorFlow's kernel has it, in float64 too."""
-    return float(np.float32(number))
 
 
 def _inside(x, low, high):
