@@ -30,6 +30,7 @@ REPLACED = {
     "logsumexp",
 }  # fmt: skip
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # functions with derivatives of their own
+WRAPPED = "wrapped_fun"  # what `jax.custom_gradient` makes of a function
 RULES = ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd")  # what computes these
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
@@ -74,6 +75,8 @@ def _walk(jaxpr, starts, ends, scope, num_rows):
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
         own = _is_own(equation)
+        if own:  # its gradient takes the place of theirs
+            inside = [step for step in inside if step.type not in FLAT]
         type = OPPOSITE if _is_opposite(equation, negated) else _type(equation)
         found += [Step(type, place, on_the_way, own, across), *inside]
     return found
@@ -155,6 +158,8 @@ def _is_own(equation):
     if equation.primitive.name not in CUSTOM:
         return False
     rules = [getattr(equation.params.get(name), "debug_info", None) for name in RULES]
+    if getattr(_source(equation), "func_name", "") == WRAPPED:
+        return True
     files = [getattr(source, "func_filename", None) for source in (_source(equation), *rules)]
     return any(file and not _of_jax(file) for file in files)
 
