@@ -43,12 +43,13 @@ class Features:
     """`model` takes `(batch, features)` and returns `(batch, entries)`.
 
     The features are the entries of the inputs, one input after the other; the entries are those
-    of the float outputs.
+    of the float outputs. `tree` has the inputs of the model that was given, nested as it is called.
     """
 
     model: keras.Model
     inputs: tuple
     outputs: tuple
+    tree: object
 
     @property
     def input_names(self):
@@ -64,9 +65,14 @@ class Features:
         floats = [part.is_float for part in self.inputs for _ in range(part.size)]
         return [number for number, is_float in enumerate(floats) if is_float]
 
-    def packed(self, model, arrays):
-        """One array for each input, as `model` takes them."""
-        return keras.tree.pack_sequence_as(private.tree_of_inputs(model, model.inputs), arrays)
+    @property
+    def whole(self):
+        """All features as one input."""
+        return Part("features", (len(self.input_names),), self.model.inputs[0].dtype, 0)
+
+    def packed(self, arrays):
+        """One array for each input, as the model takes them."""
+        return keras.tree.pack_sequence_as(self.tree, arrays)
 
     def select(self, outputs, inputs):
         """Symbolic (features, chosen entries, chosen features), for derivatives between them."""
@@ -103,7 +109,7 @@ def features(model, shapes=None):
     flat = [ops.reshape(ops.cast(y, x.dtype), (-1, part.size)) for part, y in floats]
     joined = flat[0] if len(flat) == 1 else ops.concatenate(flat, axis=-1)
     found = tuple(part for part, _ in floats)
-    return Features(keras.Model(x, joined, name=model.name), tuple(parts), found)
+    return Features(keras.Model(x, joined, name=model.name), tuple(parts), found, tree)
 
 
 def _inputs(model, shapes):

@@ -15,6 +15,8 @@ def check(arguments):
     """Raise a `Problem` with the files that a command reads or writes."""
     if arguments.command == "derive":
         _check_derive(arguments)
+    if arguments.command == "export":
+        _check_exported(arguments)
     given = vars(arguments)
     if "plot" in given:
         _check_results(arguments)
@@ -55,7 +57,7 @@ def _check_picture(path):
 
 def _check_written(path, *read):
     """A file can be written there, and is none of those that are read."""
-    if any(_same_file(path, other) for other in read):
+    if any(_same_file(path, other) for other in read if other is not None):
         raise Problem(f"{path}: would be overwritten, and is read")
     check_place(path)
 
@@ -63,6 +65,12 @@ def _check_written(path, *read):
 def _same_file(one, other):
     one, other = Path(one), Path(other)
     return one.exists() and other.exists() and one.samefile(other)
+
+
+def _check_exported(arguments):
+    path = Path(arguments.file)
+    at = path / "saved_model.pb" if path.is_dir() else path  # a SavedModel may be renewed
+    _check_written(at, arguments.data, arguments.model)
 
 
 def _check_derive(arguments):

@@ -38,7 +38,15 @@ class Source:
     found: Features
 
     def chunks(self):
-        yield from self.table.chunks(self.columns)
+        dtype = self.found.model.inputs[0].dtype
+        for first, numbers, done in self.table.chunks(self.columns):
+            with np.errstate(over="ignore"):
+                wrong = np.argwhere(np.isinf(numbers.astype(dtype)))
+            if len(wrong):
+                row, column = first + wrong[0][0], self.table.names[self.columns[wrong[0][1]]]
+                where = f"{self.table.path}: row {row}, column {column!r}"
+                raise Problem(f"{where} is too large for the {dtype} of the model")
+            yield first, numbers, done
 
     def head(self, count):
         """The first rows."""
@@ -108,20 +116,26 @@ def _open_shapes(model, table):
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if len(inputs) != 1 or None not in inputs[0].shape[1:]:
         return None
-    return [table.shape or (len(table.names),)]
+    shape, needed = table.shape or (len(table.names),), inputs[0].shape[1:]
+    if len(shape) != len(needed) or any(n not in (None, m) for n, m in zip(needed, shape)):
+        raise Problem(
+            f"{table.path}: the model takes samples of shape {needed}, and the rows of the table "
+            f"have shape {shape}; give an array of samples, .npy or .npz"
+        )
+    return [shape]
 
 
 def samples(arguments, model, count=8):
     """A few samples for `verify` and `compare`: of the data, or drawn at random."""
     if arguments.data is not None:
         given = source(arguments, model)
-        return arranged(model, given.found, given.head(count))
+        return arranged(given.found, given.head(count))
     found = features_of(model, arguments.model, guessed_shapes(model))
     random = np.random.default_rng(0)
     numbers = random.normal(size=(count, len(found.input_names)))
     whole = np.setdiff1d(np.arange(numbers.shape[1]), found.differentiable)
     numbers[:, whole] = random.integers(0, 2, (count, len(whole)))
-    return arranged(model, found, numbers)
+    return arranged(found, numbers)
 
 
 def guessed_shapes(model):
@@ -129,7 +143,7 @@ def guessed_shapes(model):
     return [tuple(8 if n is None else n for n in x.shape[1:]) for x in inputs]
 
 
-def arranged(model, found, numbers):
+def arranged(found, numbers):
     """Rows of features as the model takes them."""
     ends = np.cumsum([part.size for part in found.inputs])
     parts = np.split(numbers, ends[:-1], axis=1)
@@ -137,4 +151,4 @@ def arranged(model, found, numbers):
         part.reshape(-1, *kind.shape).astype(kind.dtype if kind.dtype != "bfloat16" else "float32")
         for part, kind in zip(parts, found.inputs)
     ]
-    return found.packed(model, arrays)
+    return found.packed(arrays)

@@ -62,7 +62,10 @@ class _Outputs:
         given = names.split(",") if names else defaults
         if len(given) != len(defaults):
             raise Problem(f"--features: needs {len(defaults)} names, there are {len(given)}")
-        return [name.strip() for name in given]
+        given = [name.strip() for name in given]
+        if len(set(given)) < len(given):
+            raise Problem(f"--features {names!r}: two features have the same name")
+        return given
 
     def model(self):
         return keras.Model(self.inputs, self.tensors, name=self.name)

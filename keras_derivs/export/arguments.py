@@ -55,6 +55,20 @@ def check_path(path):
     return pathlib.Path(path)
 
 
+def check_free(path, format):
+    """Nothing stands at the path, or what an export of the same kind replaces."""
+    folder = not format.suffix
+    earlier = (path / "saved_model.pb").is_file() if folder else path.is_file()
+    free = not path.exists() or (folder and path.is_dir() and not any(path.iterdir()))
+    if not (earlier or free):
+        kind = "folder" if path.is_dir() else "file"
+        raise ValueError(
+            f"`path=` needs a place that is free, or that holds an earlier export, for "
+            f"{format.title}. Received: '{path}', another {kind}. Choose another path, or remove "
+            f"it first."
+        )
+
+
 def check_tolerance(tolerance):
     numeric = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if not numeric or not 0 < tolerance < math.inf:

@@ -62,6 +62,7 @@ def export(
     model = arguments.check_model(model)
     path = arguments.check_path(path)
     format = chosen(format, path)
+    arguments.check_free(path, format)
     samples = arguments.check_samples(samples, model)
     tolerance = arguments.check_tolerance(tolerance)
     format.check_packages()

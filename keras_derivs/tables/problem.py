@@ -1,6 +1,9 @@
 """What is wrong with a file or with a choice of columns, in one line."""
 
+import re
 from contextlib import contextmanager
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Keras prints some words in bold
 
 
 class Problem(Exception):
@@ -20,5 +23,6 @@ def reported(what):
 
 def one_line(error):
     """The message of an error, without line breaks and not too long."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    plain = COLOURS.sub("", str(error))
+    words = " ".join(plain.split()) or type(error).__name__
     return words if len(words) <= 400 else words[:400] + " …"

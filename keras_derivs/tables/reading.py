@@ -1,5 +1,6 @@
 """Tables to read: a chunk of rows at a time, and nothing is unpickled."""
 
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _npy(path):
     shape = _row(array.shape, array.dtype, path)
 
     def read(columns):
-        flat = array.reshape(len(array), -1)
+        flat = array.reshape(len(array), math.prod(shape))
         for start in range(0, len(flat), ROWS):
             part = flat[start : start + ROWS, columns].astype("float64")
             yield part, (start + len(part)) / len(flat)
@@ -130,7 +131,8 @@ def entries(name, shape):
 
 def _npz(path):
     with zipfile.ZipFile(path) as file:
-        headers = {name: _header(file, name) for name in file.namelist()}
+        members = [name for name in file.namelist() if name.endswith(".npy")]
+        headers = {name: _header(file, name) for name in members}
     used = {key: header for key, header in headers.items() if header[2].kind in NUMERIC}
     lengths = {header[0][0] if header[0] else 1 for header in used.values()}
     if not used or len(lengths) > 1:
