@@ -1,5 +1,7 @@
 """Derivatives inside Keras models: exact, symbolic, savable."""
 
+__version__ = "0.1.0"
+
 from keras_derivs.cli import quiet
 
 quiet.start()  # where a command runs
@@ -39,7 +41,6 @@ from keras_derivs.timing.compare import compare
 from keras_derivs.training.lbfgs import lbfgs
 from keras_derivs.verify import verify
 
-__version__ = "0.1.0"
 __all__ = [
     "HVP",
     "JVP",

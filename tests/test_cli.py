@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -262,6 +263,9 @@ def bad_files(here):
     (here / "head.csv").write_text("area,age,rooms\n")
     (here / "cut.keras").write_bytes((here / "house.keras").read_bytes()[:300])
     (here / "cut.npz").write_bytes((here / "houses.npz").read_bytes()[:200])
+    np.save("none.npy", np.zeros((0, 3)))
+    (here / "large.csv").write_text("area,age,rooms\n1,1e39,3\n")
+    keras.Sequential([keras.Input((None, 2)), layers.LSTM(1)]).save("open.keras")
     keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: x)]).save("code.keras")
 
 
@@ -283,6 +287,9 @@ WRONG = {
     "sensitivities house.keras twice.csv": "two columns",
     "sensitivities house.keras empty.csv": "empty",
     "sensitivities house.keras head.csv": "no rows",
+    "sensitivities house.keras none.npy": "no rows",
+    "sensitivities house.keras large.csv": "row 0, column 'age' is too large for the float32",
+    "sensitivities open.keras houses.npy": r"samples of shape \(None, 2\), and the rows .* \(3,\)",
     "sensitivities house.keras houses.csv --inputs aera": "did you mean 'area'",
     "sensitivities house.keras houses.csv --inputs 3": "no such column",
     "sensitivities house.keras houses.csv --inputs 0:9": "3 columns",
@@ -304,6 +311,12 @@ WRONG = {
     "derive house.keras -o with.keras --gradient cost": "no such column",
     "derive house.keras -o with.keras --partial price": "single features, such as|such as",
     "derive house.keras -o with.keras --gradient price=price": "already",
+    "derive house.keras -o with.keras --features a,b,a --gradient price": "the same name",
+    "export house.keras houses.csv -o houses.csv": "overwritten",
+    "export house.keras -o house.keras": "overwritten",
+    "export house.keras -o houses.npy": "another file",
+    "export house.keras -o .": "another folder",
+    "export house.keras -o none/house": "no folder",
 }
 
 
@@ -334,6 +347,16 @@ def test_a_command_prints_no_log_lines(here):
     assert done.returncode == 0 and not done.stderr and "Gradient of price" in done.stdout
 
 
+@pytest.mark.slow
+def test_explain_tries_the_exports(here, capsys):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("what can be exported differs between backends")
+    assert run("explain house.keras --exports") == 0
+    told = capsys.readouterr().out.split("each tried here")[1]
+    for name in ("the model itself", "Gradient of price", "Hessian of price"):
+        assert re.search(rf"{name} +│ yes", told), told
+
+
 def test_an_import_that_fails_prints_what_was_kept_back(capfd):
     with quiet.silence():
         os.write(2, b"log line")
@@ -354,6 +377,7 @@ def test_what_a_command_is():
 
 AT_ONCE = {
     "--help": 0,
+    "--version": 0,
     "gradient --help": 0,
     "gradient": 2,
     "explain none.keras": 2,
@@ -403,4 +427,16 @@ def test_the_parser_knows_what_the_commands_are():
     assert parse(["demo", "--quick"]).quick
     assert list(parser.FORMATS) == [form.name for form in FORMATS]
     assert main(["--help"]) == 0
-    assert kd.__version__
+
+
+def test_the_version_stands_in_one_place(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"keras-derivs {kd.__version__}\n"
+
+
+def test_other_files_may_lie_among_the_arrays(here):
+    with zipfile.ZipFile("more.npz", "w") as file:
+        file.writestr("notes.txt", "measured in May")
+        file.write("houses.npy", "x.npy")
+    assert run("gradient house.keras more.npz -o g.npy") == 0
+    close(np.load("g.npy"), slopes(ROWS), EXACT["float32"])

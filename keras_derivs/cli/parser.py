@@ -4,6 +4,8 @@ import argparse
 import math
 import sys
 
+import keras_derivs
+
 PROGRAM = "keras-derivs"
 SELECTION = "names or numbers: a,b  area:rooms  3:7 (the end left out)"
 
@@ -32,6 +34,8 @@ def parse(arguments=None):
         epilog="Each command tells more: keras-derivs sensitivities --help. Models are .keras "
         "files, loaded in Keras's safe mode; tables are csv, parquet, npy or npz files.",
     )
+    version = f"{PROGRAM} {keras_derivs.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (*_DERIVATIVES, _verify, _explain, _compare, _derive, _export, _demo):
         add(commands)
@@ -165,6 +169,9 @@ def _explain(commands):
     help = "which strategy computes each derivative of a model, and what is not verified"
     command = _command(commands, "explain", "reports.explain", help, "explain house.keras")
     _model(command)
+    words = "try to export the model and each derivative of it to every format; a minute or more"
+    command.add_argument("--exports", action="store_true", help=words)
+    command.set_defaults(data=None)
 
 
 def _compare(commands):

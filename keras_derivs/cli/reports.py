@@ -1,12 +1,13 @@
 """`verify`, `explain`, `compare` and `demo`: what a command says of a model."""
 
+import tempfile
 import warnings
 
 import keras
 
 import keras_derivs
 from keras_derivs.cli import models
-from keras_derivs.cli.console import show
+from keras_derivs.cli.console import progress, show
 from keras_derivs.export.formats import FORMATS
 from keras_derivs.graph import private
 from keras_derivs.layers.gradient import Gradient
@@ -45,27 +46,61 @@ def explain(arguments):
     wrt = [part.name for part in found.inputs if part.is_float]
     if not wrt:
         raise Problem(f"{arguments.model}: it has no float input to differentiate by")
-    rows = []
+    rows, layers = [], {"the model itself": model}
     for part in found.outputs:
         for kind in (Gradient if part.size == 1 else Jacobian, Hessian, Laplacian):
-            rows.append([f"{kind.__name__} of {part.name}", *_explained(kind, model, part)])
+            name = f"{kind.__name__} of {part.name}"
+            try:
+                layers[name] = _planned(kind, model, part)
+                rows.append([name, *_told(layers[name])])
+            except Exception as error:
+                rows.append([name, "none", "", one_line(error)])
     for layer in private.layers_of(model, include_self=False):
         if _derives(layer):
             rows.append([f"'{layer.name}' inside of the model", *_told(layer)])
     show(f"Derivatives of '{model.name}'", ["derivative", "strategy", "passes", "notes"], rows)
     show("\nExport, by `keras-derivs export`", ["format", "here"], _formats())
+    if arguments.exports:
+        _try_exports(layers, models.samples(arguments, model))
 
 
 def _formats():
     """Each format of a file, and whether it can be written and checked here."""
-    rows = []
-    for form in FORMATS:
-        try:
-            form.check_packages()
-            rows.append([form.title, "yes"])
-        except (ImportError, ValueError) as error:
-            rows.append([form.title, one_line(error)])
-    return rows
+    return [[form.title, _lacks(form) or "yes"] for form in FORMATS]
+
+
+def _lacks(form):
+    """Why files of a format cannot be written or checked here, or `None`."""
+    try:
+        return form.check_packages()
+    except (ImportError, ValueError) as error:
+        return one_line(error)
+
+
+def _try_exports(layers, samples):
+    """Show which derivatives `export` writes to which of the formats that are possible here."""
+    formats = [form for form in FORMATS if not _lacks(form)]
+    rows, reasons = [], []
+    with tempfile.TemporaryDirectory() as folder, progress("exports") as tell:
+        for name, layer in layers.items():
+            found = [_refusal(layer, form, folder, samples) for form in formats]
+            rows.append([name, *("no" if why else "yes" for why in found)])
+            reasons += [f"{name}, {f.title}: {why}" for f, why in zip(formats, found) if why]
+            tell(len(rows) / len(layers))
+    show("\nExports, each tried here", ["", *(form.title for form in formats)], rows)
+    for reason in reasons:
+        print(reason)
+
+
+def _refusal(layer, form, folder, samples):
+    """Why a derivative cannot be exported to a format, or `None`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            keras_derivs.export(layer, f"{folder}/model{form.suffix}", form.name, samples)
+    except Exception as error:
+        return one_line(error)
+    return None
 
 
 def _made(kind, model, part):
@@ -76,17 +111,14 @@ def _has_several(model):
     return len(keras.tree.flatten(getattr(model, "outputs", None) or [])) > 1
 
 
-def _explained(kind, model, part):
-    """Strategy, passes and notes of a derivative of a model, or why there is none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the notes say it
-            layer = _made(kind, model, part)
-            if layer.plan is None:
-                layer.compute_output_spec(private.tree_of_inputs(model, model.inputs))
-    except Exception as error:
-        return ["none", "", one_line(error)]
-    return _told(layer)
+def _planned(kind, model, part):
+    """A derivative of a model, with its strategy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the notes say it
+        layer = _made(kind, model, part)
+        if layer.plan is None:
+            layer.compute_output_spec(private.tree_of_inputs(model, model.inputs))
+    return layer
 
 
 def _told(layer):
