@@ -170,7 +170,76 @@ def test_units_of_derivatives():
     assert str(derivative(Quantity("n"), time)) == "∂n/∂t [1/s]"
 
 
+def test_a_model_of_several_inputs_and_outputs():
+    a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    u = ops.sum(a, -1, keepdims=True) * b
+    model = keras.Model({"b": b, "a": a}, {"u": u, "v": 2.0 * a})
+    x = {"a": [[1.0, 2.0], [3.0, 4.0]], "b": np.array([[5.0], [7.0]])}
+    ax = plotting.sensitivity(model, x)
+    mean = [[6, 6, 5], [2, 0, 0], [0, 2, 0]]
+    assert_close(ax.images[0].get_array().data, np.array(mean, float), "float32")
+    labels = [label.get_text() for label in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+    assert labels == ["a[0]", "a[1]", "b", "u", "v[0]", "v[1]"]
+    ax = plotting.profile(model, {"a": [1.0, 2.0], "b": 5.0}, "b", output="u")
+    assert_close(ax.child_axes[1].lines[1].get_ydata(), np.full(201, 3.0), "float32")
+    plain = keras.Model({"b": b, "a": a}, u)
+    one = {"a": np.array(x["a"])[:1], "b": x["b"][:1]}
+    heat = plotting.saliency(kd.Gradient(plain, wrt="a"), one).collections[0].get_array()
+    assert_close(np.ravel(heat), np.ones(2), "float32")
+    lines = [plotting.residual(plain, d, num_points=3, output="u", at=[1, 2, 3], features=[0])
+             for d in ([(0, 1)], (0, 1))]  # fmt: skip
+    assert_close(lines[0].lines[-1].get_ydata(), lines[1].lines[-1].get_ydata(), "float64")
+    spans = keras.Model({"a": (z := keras.Input((1,), name="a")), "b": b}, z * b)
+    ax = plotting.residual(spans, {"a": (0, 1), "b": (1, 2)}, num_points=3)
+    assert_close(np.max(ax.collections[0].get_array()), np.array(2.0), "float32")
+
+
+def test_one_image_is_one_sample():
+    model = of(lambda x: ops.sum(x, (1, 2))[:, None], 3)
+    model = keras.Sequential([keras.Input((2, 3)), *model.layers])
+    ax = plotting.profile(model, np.ones((2, 3)), num_points=3)
+    assert_close(ax.child_axes[0].lines[0].get_ydata(), np.array([5.0, 6.0, 7.0]), "float32")
+
+
+def test_a_constant_and_a_singular_field():
+    constant = of(lambda x: 0 * x[:, :1] + 3, 2)
+    ax = plotting.field(constant, [(0, 1), (0, 1)], num_points=3, num_arrows=2)
+    ax.figure.canvas.draw()
+    pole = of(lambda x: 1 / ops.sum(x * x, -1, keepdims=True), 2)
+    ax = plotting.field(pole, [(-1, 1), (-1, 1)], num_points=3, num_arrows=2)
+    assert ax.collections[0].norm.vmax == pytest.approx(4.0, rel=1e-5)  # 4/r^4 at r = 1
+
+
+def test_a_sequence_of_many_channels_is_no_image():
+    slope = np.random.default_rng(0).normal(size=(40, 8))
+    heat = plotting.saliency(slope, slope).collections[0].get_array()
+    norm = np.linalg.norm(slope, axis=1)
+    assert_close(np.ravel(heat), norm / norm.max(), "float64")
+    assert len(plotting.saliency(slope, slope, kind="image").images) == 2
+
+
+def test_long_names_leave_room_for_the_map(tmp_path):
+    names = ["a name that takes more than half of a line of text", "another one"]
+    ax = plotting.sensitivity(np.ones((3, 2, 3)), outputs=names)
+    ax.figure.savefig(tmp_path / "map.png", dpi=30)
+    assert ax.get_position().width * ax.figure.get_figwidth() > 2
+
+
 WRONG = {
+    "for one sample at least": lambda m: plotting.sensitivity(np.zeros((0, 2, 3))),
+    "result of `Jacobian`, `SubJ": lambda m: plotting.sensitivity(
+        kd.Hessian(m, component=0), POINTS
+    ),
+    "the scales of the inputs": lambda m: plotting.sensitivity(m, POINTS, standardise=(1,)),
+    "`num_points=` needs": lambda m: plotting.profile(m, POINTS, num_points=1),
+    "`num_arrows=` needs": lambda m: plotting.field(m, [(0, 1), (0, 1)], num_arrows=0.5),
+    "finite somewhere": lambda m: plotting.profile(
+        of(lambda x: ops.log(-1 - x * x), 1), [[0.0], [1.0]]
+    ),
+    "a dict of": lambda m: plotting.profile(m, {"a": POINTS}),
+    "a lower and an upper": lambda m: plotting.residual(m, [(1, 0)], output=0, features=[0]),
+    "'image', 'sequence'": lambda m: plotting.saliency(MATRIX, MATRIX, kind="text"),
+    "spectrum needs a matrix": lambda m: plotting.spectrum(kd.Gradient(m, component=0), POINTS),
     "`ax=` needs": lambda m: plotting.spectrum(MATRIX, ax="figure"),
     "needs 3 names": lambda m: plotting.sensitivity(m, POINTS, inputs=["a", "b"]),
     "needs samples to call": lambda m: plotting.sensitivity(m),
@@ -195,6 +264,7 @@ WRONG = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*not finite for random rows")
 @pytest.mark.parametrize("words", WRONG)
 def test_wrong_input(words, linear):
     with pytest.raises((ValueError, TypeError), match=words):

@@ -28,6 +28,8 @@ def array(values, name):
 
 
 def _shown(values):
+    if isinstance(values, dict):
+        return f"a dict of {list(values)}"
     shape = getattr(values, "shape", None)
     return type(values).__name__ if shape is None else f"an array of shape {tuple(shape)}"
 
@@ -82,13 +84,13 @@ def flattened(model):
 
 def entry(choice, names, argument):
     """The number of an input or output that is chosen by number or name."""
-    if isinstance(choice, str) and choice in names:
+    if isinstance(choice, str) and names.count(choice) == 1:
         return names.index(choice)
     whole = isinstance(choice, (int, np.integer)) and not isinstance(choice, bool)
     if not whole or not -len(names) <= choice < len(names):
         raise ValueError(
-            f"`{argument}=` needs a name or a number below {len(names)}. Received: {choice!r}. "
-            f"Choose from {names[:20]}."
+            f"`{argument}=` needs the name of one, or a number below {len(names)}. Received: "
+            f"{choice!r}. Choose from {names[:20]}."
         )
     return int(choice) % len(names)
 
@@ -97,7 +99,13 @@ def partials(found, terms, points, output):
     """Arrays of one number a point: the partial derivatives of one output of `Features`."""
     layer = Partials(found.model, terms)
     parts = [[ops.convert_to_numpy(d)[:, output] for d in layer(c)] for c in chunks(points)]
-    return [np.concatenate(part).astype("float64") for part in zip(*parts)]
+    values = [np.concatenate(part).astype("float64") for part in zip(*parts)]
+    if not all(np.isfinite(value).any() for value in values):
+        raise ValueError(
+            f"A picture needs values that are finite somewhere. Received: '{found.model.name}', "
+            f"whose value or derivatives are not. Draw it over other inputs."
+        )
+    return values
 
 
 def chunks(points):
@@ -105,17 +113,67 @@ def chunks(points):
     return [points[start : start + ROWS] for start in range(0, len(points), ROWS)]
 
 
-def samples(x, count, name="x"):
-    """Rows of `count` features, of one sample or several."""
-    found = array(x, name)
-    found = found[None] if found.ndim == 1 and len(found) == count else found
-    found = found.reshape(len(found), -1) if found.ndim else found
-    if found.ndim != 2 or found.shape[1] != count or not len(found):
+def samples(x, found, name="x"):
+    """Rows of the features of `Features`, of one sample or several: an array of them, or an array
+    for each input, nested as the model takes them."""
+    if len(found.inputs) == 1 and not isinstance(x, dict):
+        return _rows(x, [found.whole, *found.inputs], name)
+    if not _is_nested(x, found):
+        return _rows(x, [found.whole], name)
+    parts = [
+        _rows(values, [part], name) for values, part in zip(leaves(x, found, name), found.inputs)
+    ]
+    count = max(map(len, parts))
+    if any(len(part) not in (1, count) for part in parts):
         raise ValueError(
-            f"`{name}` needs samples of {count} features. Received: {_shown(x)}. Give an array of "
-            f"shape (samples, {count})."
+            f"`{name}` needs as many samples for each input. Received: {[len(p) for p in parts]}. "
+            f"Give one, or the same number."
         )
-    return found
+    return np.concatenate([np.broadcast_to(p, (count, p.shape[1])) for p in parts], axis=1)
+
+
+def _is_nested(x, found):
+    if isinstance(x, (list, tuple)):
+        return len(x) == len(found.inputs) and any(hasattr(part, "shape") for part in x)
+    return isinstance(x, dict)
+
+
+def leaves(x, found, name):
+    """The array of each input."""
+    try:
+        arrays = keras.tree.map_structure_up_to(
+            found.tree, lambda _, part: array(part, name), found.tree, x
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        names = [part.name for part in found.inputs]
+        raise ValueError(
+            f"`{name}` needs finite numbers for the inputs {names}, nested as the model takes "
+            f"them. Received: {_shown(x)}. Give an array of shape (samples, features) otherwise."
+        ) from error
+    return keras.tree.flatten(arrays)
+
+
+def _rows(values, parts, name):
+    """Flat samples of one of these inputs, of one sample or several."""
+    found, size = np.atleast_1d(array(values, name)), parts[0].size
+    if any(found.shape == part.shape for part in parts):
+        return found.reshape(1, size)
+    if not found.ndim or not len(found) or found.size != len(found) * size:
+        raise ValueError(
+            f"`{name}` needs samples of {size} features. Received: {_shown(values)}. Give an array "
+            f"of shape (samples, {size})."
+        )
+    return found.reshape(len(found), size)
+
+
+def check_least(count, least, name):
+    """A whole number that is large enough."""
+    whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+    if not whole or count < least:
+        raise ValueError(
+            f"`{name}=` needs a whole number of at least {least}. Received: {count!r}. Leave it "
+            f"out for one that suits most pictures."
+        )
 
 
 def grid(spans, sizes):

@@ -48,7 +48,8 @@ def symmetric(values):
     """Limits of a diverging colour scale, around zero."""
     import numpy as np
 
-    reach = float(np.max(np.abs(values), initial=0.0)) or 1.0
+    finite = values[np.isfinite(values)]
+    reach = float(np.max(np.abs(finite), initial=0.0)) or 1.0
     return {"vmin": -reach, "vmax": reach, "cmap": DIVERGING}
 
 

@@ -55,7 +55,9 @@ def field(
     i, j = two_features(features, [x.name for x in xs])
     output = arrays.entry(output, [y.name for y in ys], "output")
     spans = two_spans(spans)
-    point = np.zeros(len(xs)) if at is None else arrays.samples(at, len(xs), "at")[0]
+    arrays.check_least(num_points, 2, "num_points")
+    arrays.check_least(num_arrows, 1, "num_arrows")
+    point = np.zeros(len(xs)) if at is None else arrays.samples(at, found, "at")[0]
     fine, coarse = ((num_points, num_points), (num_arrows, num_arrows))
     grid, (u, u_xx, u_yy) = _on(found, spans, fine, point, (i, j), output, [(), (i, i), (j, j)])
     arrows = _on(found, _inner(spans, num_arrows), coarse, point, (i, j), output, [(i,), (j,)])
@@ -111,10 +113,12 @@ def _inner(spans, count):
 def _draw(ax, grid, value, laplacian, arrows, y, xs):
     image = ax.pcolormesh(*grid, laplacian, shading="gouraud", **symmetric(laplacian))
     image.set_rasterized(True)
-    lines = ax.contour(*grid, value, levels=9, colors=INK, linewidths=0.7)
-    ax.clabel(lines, fontsize=7, fmt="%.3g")
+    if np.ptp(value[np.isfinite(value)]) > 0:
+        lines = ax.contour(*grid, value, levels=9, colors=INK, linewidths=0.7)
+        ax.clabel(lines, fontsize=7, fmt="%.3g")
     at, slopes = arrows
-    ax.quiver(*at, *slopes, color=INK, alpha=0.75, width=0.0032, pivot="mid", angles="xy")
+    if np.any(slopes):
+        ax.quiver(*at, *slopes, color=INK, alpha=0.75, width=0.0032, pivot="mid", angles="xy")
     ax.set_xlabel(str(xs[0]), color=INK)
     ax.set_ylabel(str(xs[1]), color=INK)
     plain(ax)

@@ -30,7 +30,7 @@ def profile(
 
     Args:
         model: A `keras.Model` of float inputs.
-        x: One sample, or several.
+        x: One sample, or several: an array, or one for each input, as the model takes them.
         feature: The input to vary: its number in one flattened sample, or its name.
         output: The output to draw: its number in one flattened sample, or its name.
         span: The lower and upper end of the input; the range of the samples by default, or one
@@ -57,7 +57,8 @@ def profile(
     ys = quantities(outputs, found.output_names, "outputs")
     feature = arrays.entry(feature, [x.name for x in xs], "feature")
     output = arrays.entry(output, [y.name for y in ys], "output")
-    rows = arrays.samples(x, len(xs))[:MOST_LINES]
+    rows = arrays.samples(x, found)[:MOST_LINES]
+    arrays.check_least(num_points, 2, "num_points")
     along = np.linspace(*_span(span, rows[:, feature]), num_points)
     points = np.repeat(rows, num_points, axis=0)
     points[:, feature] = np.tile(along, len(rows))

@@ -32,7 +32,9 @@ def quantities(given, defaults, argument):
 
 
 def _listed(given):
-    return [given] if isinstance(given, str) else list(given)
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        return [given]
+    return list(given)
 
 
 def derivative(y, *xs):

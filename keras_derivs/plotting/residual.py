@@ -40,7 +40,7 @@ def residual(
     Args:
         model: A `keras.Model`, one of whose outputs is the residual.
         domain: A span `(low, high)` for each input, `[(0, 1), (-1, 1)]`, or an array of points
-            `(points, inputs)`.
+            `(points, inputs)`; a dict of spans or of arrays, for a model that takes a dict.
         output: The output that is the residual: its number in one flattened sample, or its name.
             Where the model has one output only, that.
         features: The inputs to draw over, of a model with more than two: their numbers or names.
@@ -67,8 +67,9 @@ def residual(
     names = found.output_names
     output = 0 if len(names) == 1 else arrays.entry(output, names, "output")
     chosen = _features(features, [x.name for x in xs])
-    point = np.zeros(len(xs)) if at is None else arrays.samples(at, len(xs), "at")[0]
-    points, shape = _points(domain, chosen, point, num_points)
+    point = np.zeros(len(xs)) if at is None else arrays.samples(at, found, "at")[0]
+    arrays.check_least(num_points, 2, "num_points")
+    points, shape = _points(domain, chosen, point, num_points, found)
     values = _evaluate(found.model, points)[:, output]
     if not np.all(np.isfinite(values)):
         raise ValueError(
@@ -103,15 +104,25 @@ def _features(features, names):
     return list(two_features(features, names))
 
 
-def _points(domain, features, point, num_points):
+def _points(domain, features, point, num_points, found):
     """Samples, and the shape of their grid: of spans a grid, points as they are."""
+    if isinstance(domain, dict) and not _are_spans(list(domain.values())):
+        return arrays.samples(domain, found, "domain"), None
+    if isinstance(domain, dict):
+        domain = [arrays.leaves(domain, found, "domain")[feature] for feature in features]
+    elif isinstance(domain, (list, tuple)) and _are_spans(domain):
+        domain = [arrays.span(span, "domain") for span in domain]
     given = arrays.array(domain, "domain")
     if given.shape == (2,) and len(features) == 1:
         given = given[None]
     if given.shape == (len(features), 2) and np.all(given[:, 0] < given[:, 1]):
         grid = arrays.grid(given, [num_points] * len(features))
         return at_points(point, features, grid), grid[0].shape
-    return arrays.samples(given, len(point), "domain"), None
+    return arrays.samples(given, found, "domain"), None
+
+
+def _are_spans(parts):
+    return all(isinstance(part, tuple) and len(part) == 2 for part in parts)
 
 
 def _evaluate(model, points):
@@ -149,7 +160,9 @@ def _scale(sizes):
     """The lowest value that has a colour of its own, and the colours."""
     from matplotlib.colors import LogNorm, Normalize
 
-    high = sizes.max() or 1.0
+    high = sizes.max()
+    if not high:
+        return 0.0, {"cmap": SEQUENTIAL, "norm": Normalize(0, 1)}
     low = max(np.quantile(sizes, 0.02), high * 1e-6)
     norm = LogNorm(low, high) if low < high / 10 else Normalize(0, high)
     return low, {"cmap": SEQUENTIAL, "norm": norm}

@@ -1,5 +1,6 @@
 """The gradient over the input it belongs to."""
 
+import keras
 import numpy as np
 
 from keras_derivs.layers.base import DerivativeLayer
@@ -10,6 +11,7 @@ from keras_derivs.typing import Any, Axes, Component, Sequence
 
 LINE, ROW = 60, 0.14  # characters in a line of text, and the height of a line
 HEAT = "YlOrRd"
+KINDS = ("auto", "image", "sequence")
 
 
 def saliency(
@@ -17,6 +19,7 @@ def saliency(
     x: Any,
     *,
     component: Component = None,
+    kind: str = "auto",
     tokens: Sequence[str] | None = None,
     name: str = "x",
     ax: Axes | None = None,
@@ -29,8 +32,11 @@ def saliency(
         gradient: A `Gradient` layer, a model, or the array of a gradient.
         x: The input that it belongs to, one sample (or a batch of one): an image
             `(height, width[, channels])`, a sequence `(steps, channels)` or `(steps,)`, or with
-            `tokens=` the vectors `(tokens, channels)` of a text.
+            `tokens=` the vectors `(tokens, channels)` of a text. All inputs, as a batch of one,
+            of a model with several.
         component: The entry of the output of a model; the largest one by default.
+        kind: `"image"`, `"sequence"`, or `"auto"`: of two axes, an image is what has more than
+            four entries along each, and at most twice as many along one as along the other.
         tokens: The words of a text.
         name: What the input is called, and its unit, for a sequence.
         ax: The Axes to draw into; those of a new figure by default.
@@ -46,10 +52,13 @@ def saliency(
     >>> ax.get_title(loc="left")
     'Saliency: |∂y/∂x|, relative'
     """
+    if kind not in KINDS:
+        raise ValueError(f"`kind=` needs one of {KINDS}. Received: {kind!r}. Use 'auto'.")
     slope, x = _slope(gradient, x, component)
     if tokens is not None:
         return _text(canvas(ax, (6, 1.2)), _strength(slope, 1), list(tokens))
-    if x.ndim == 1 or (x.ndim == 2 and not _is_image(x)):
+    sequence = kind == "sequence" or (kind == "auto" and not _is_image(x))
+    if x.ndim in (1, 2) and (x.ndim == 1 or sequence):
         return _sequence(canvas(ax, (6, 2.8)), _strength(slope, 1), x.reshape(len(x), -1), name)
     if x.ndim == 2 or (x.ndim == 3 and x.shape[-1] <= 4):
         return _image(canvas(ax, (4.6, 3.8)), _strength(slope, 2), x)
@@ -61,16 +70,16 @@ def saliency(
 
 def _slope(gradient, x, component):
     """The gradient at one sample, and the sample, without the batch axis."""
-    values = arrays.array(x, "x")
     if isinstance(gradient, DerivativeLayer) or hasattr(gradient, "layers"):
-        batch = _batch(gradient, values)
+        batch = _batch(gradient, x)
         layer = gradient
         if not isinstance(gradient, DerivativeLayer):
             component = _largest(gradient, batch) if component is None else component
             layer = Gradient(gradient, component=component)
-        slope, values = arrays.result(layer, batch)[0], batch[0]
+        slope = arrays.result(layer, batch)[0]
+        values = keras.tree.flatten(batch)[layer.plan.wrt[0]][0]
     else:
-        slope = arrays.array(gradient, "gradient")
+        values, slope = arrays.array(x, "x"), arrays.array(gradient, "gradient")
         slope = slope[0] if slope.ndim == values.ndim + 1 and len(slope) == 1 else slope
     if slope.shape != values.shape and slope.shape[: values.ndim] != values.shape:
         raise ValueError(
@@ -82,11 +91,16 @@ def _slope(gradient, x, component):
 
 def _batch(layer, x):
     model = layer.model if isinstance(layer, DerivativeLayer) else layer
-    ndim = len(model.inputs[0].shape) if getattr(model, "inputs", None) else x.ndim + 1
-    batch = x if x.ndim == ndim else x[None]
-    if len(batch) != 1:
+    if len(getattr(model, "inputs", None) or []) > 1:
+        batch = keras.tree.map_structure(lambda part: arrays.array(part, "x"), x)
+    else:
+        x = arrays.array(x, "x")
+        ndim = len(model.inputs[0].shape) if getattr(model, "inputs", None) else x.ndim + 1
+        batch = x if x.ndim == ndim else x[None]
+    sizes = {len(part) if part.ndim else 0 for part in keras.tree.flatten(batch)}
+    if sizes != {1}:
         raise ValueError(
-            f"A saliency needs one sample. Received: {len(batch)}. Draw them one by one: x[:1]."
+            f"A saliency needs one sample. Received: {sizes}. Draw them one by one: x[:1]."
         )
     return batch
 
@@ -103,7 +117,7 @@ def _strength(slope, axes):
 
 
 def _is_image(x):
-    return min(x.shape) > 4 and max(x.shape) <= 8 * min(x.shape)
+    return x.ndim > 1 and min(x.shape) > 4 and max(x.shape) <= 2 * min(x.shape)
 
 
 def _image(ax, strength, x):
@@ -146,7 +160,9 @@ def _text(ax, strength, tokens):
 
     ax.set_axis_off()
     lines = _lines(tokens)
-    ax.set(xlim=(0, LINE), ylim=(len(lines) - 0.2, -0.8))
+    ax.set(
+        xlim=(0, max(LINE, *(len(token) + 1 for token in tokens))), ylim=(len(lines) - 0.2, -0.8)
+    )
     for row, line in enumerate(lines):
         for number, place in line:
             _word(ax, tokens[number], place, row, strength[number], colormaps[HEAT])
@@ -162,7 +178,8 @@ def _word(ax, word, place, row, strength, colours):
     ax.add_patch(box)
     ink = "white" if strength > 0.7 else INK
     middle = place + width / 2
-    ax.text(middle, row, word, ha="center", va="center", color=ink, fontsize=9, family="monospace")
+    style = {"fontsize": 9, "family": "monospace", "parse_math": False, "clip_on": True}
+    ax.text(middle, row, word, ha="center", va="center", color=ink, **style)
 
 
 def _lines(tokens):

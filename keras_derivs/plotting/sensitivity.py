@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.layers.base import DerivativeLayer
-from keras_derivs.layers.jacobian import Jacobian
+from keras_derivs.layers.jacobian import Jacobian, SubJacobian
 from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import (
     BLUE,
@@ -40,8 +40,9 @@ def sensitivity(
     in each cell whose area is the spread.
 
     Args:
-        jacobian: A layer, such as `SubJacobian(model, outputs=, inputs=)`, a model, or an array
-            `(samples, outputs, inputs)`, or `(samples, inputs)` for one output.
+        jacobian: A layer, such as `SubJacobian(model, outputs=, inputs=)`, a model, all of whose
+            outputs and inputs are drawn, or an array `(samples, outputs, inputs)`, or
+            `(samples, inputs)` for one output.
         x: The samples, where a layer or a model is given.
         outputs: Names of the outputs, or a dict of names and units.
         inputs: Names of the inputs, or a dict of names and units.
@@ -61,9 +62,10 @@ def sensitivity(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['t [s]', 'x [m]', 'y [m]']
     """
+    if _has_several(jacobian):
+        jacobian, x, outputs, inputs = _flat(jacobian, x, outputs, inputs)
     layer = arrays.layer_of(jacobian, Jacobian)
-    values = arrays.result(layer, x)
-    values = _blocks(layer, values, x)
+    values = _blocks(layer, arrays.result(layer, x), x)
     if standardise is not False:
         of_x, of_y = _scales(layer, x, standardise, values.shape[1:])
         values = values * of_x / of_y[:, None]
@@ -84,23 +86,45 @@ def draw(
     return _map(mean, spread, ys, xs, standardised, ax, heading or "Sensitivities", label)
 
 
+def _has_several(model):
+    """Whether a model has several inputs or outputs."""
+    if isinstance(model, DerivativeLayer) or not isinstance(model, keras.Model):
+        return False
+    tensors = (getattr(model, name, None) or [] for name in ("inputs", "outputs"))
+    return any(len(several) > 1 for several in tensors)
+
+
+def _flat(model, x, outputs, inputs):
+    """A layer from all float inputs of a model to all outputs, its samples, and names."""
+    found = arrays.flattened(model)
+    columns, rows = found.differentiable, range(len(found.output_names))
+    layer = SubJacobian(found.model, outputs=rows, inputs=columns)
+    inputs = [found.input_names[n] for n in columns] if inputs is None else inputs
+    outputs = found.output_names if outputs is None else outputs
+    return layer, arrays.samples(x, found), outputs, inputs
+
+
 def _blocks(source, values, x):
     """One axis for all outputs and one for all inputs."""
+    found = values
     if isinstance(source, DerivativeLayer):
         rows, columns = map(len, arrays.selected(source, x))
-        return values.reshape(len(values), rows, columns)
-    if values.ndim not in (2, 3):
+        whole = values.size == len(values) * rows * columns
+        found = values.reshape(len(values), rows, columns) if whole else values[:0]
+    found = found[:, None] if found.ndim == 2 else found
+    if found.ndim != 3 or not found.size:
         raise ValueError(
             f"A sensitivity needs an array (samples, outputs, inputs). Received: shape "
-            f"{values.shape}. Give the result of `Jacobian`, `SubJacobian` or `Gradient`."
+            f"{values.shape}. Give the result of `Jacobian`, `SubJacobian` or `Gradient`, for one "
+            f"sample at least."
         )
-    return values if values.ndim == 3 else values[:, None]
+    return found
 
 
 def _scales(source, x, standardise, shape):
     """The standard deviations of the inputs and outputs that stand in a block."""
     if standardise is not True:
-        of_x, of_y = (arrays.array(scales, "standardise=").reshape(-1) for scales in standardise)
+        of_x, of_y = _given(standardise)
     elif isinstance(source, DerivativeLayer):
         of_x, of_y = _measured(source, x)
     else:
@@ -117,6 +141,15 @@ def _scales(source, x, standardise, shape):
     return of_x, of_y
 
 
+def _given(scales):
+    if not isinstance(scales, (tuple, list)) or len(scales) != 2:
+        raise ValueError(
+            f"`standardise=` needs True, False, or the scales of the inputs and of the outputs. "
+            f"Received: {scales!r}. Give (x.std(axis=0), y.std(axis=0)), say."
+        )
+    return [arrays.array(scale, "standardise=").reshape(-1) for scale in scales]
+
+
 def _measured(layer, x):
     """The standard deviations over samples of what a layer selects."""
     y = keras.tree.flatten(layer.model(x))[layer.plan.output]
@@ -131,7 +164,7 @@ def _spread(values):
 
 
 def _bars(mean, spread, y, xs, standardised, ax):
-    ax = canvas(ax, (5.6, 0.9 + 0.32 * len(xs)))
+    ax = canvas(ax, (5.6, min(0.9 + 0.32 * len(xs), 10)))
     places = np.arange(len(xs))
     whiskers = {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}
     ax.barh(places, mean, xerr=spread, height=0.62, color=BLUE, error_kw=whiskers)
@@ -157,7 +190,10 @@ def _with_unit(y, x):
 
 def _map(mean, spread, ys, xs, standardised, ax, heading, label):
     rows, columns = mean.shape
-    ax = canvas(ax, (min(1.9 + 0.75 * columns, 9), min(1.3 + 0.6 * rows, 8)))
+    wide = 0.075 * max(len(str(y)) for y in ys)  # of the names on the left
+    ax = canvas(
+        ax, (wide + max(4, min(1.9 + 0.75 * columns, 9)), max(2.8, min(1.3 + 0.6 * rows, 8)))
+    )
     image = ax.imshow(mean, aspect="auto", **symmetric(mean))
     ticks(ax.xaxis, [x.name if standardised else str(x) for x in xs])
     ticks(ax.yaxis, [y.name if standardised else str(y) for y in ys])

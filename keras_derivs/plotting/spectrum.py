@@ -59,7 +59,8 @@ def _matrices(source, values):
         rows = columns if source.kind == "hessian" else rows
         if values[0].size == rows * columns:
             return values.reshape(-1, rows, columns)
-    values = values[None] if values.ndim == 2 else values
+    if values.ndim == 2 and not isinstance(source, DerivativeLayer):
+        values = values[None]
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(
             f"A spectrum needs a matrix for each sample. Received: shape {values.shape}. Give the "
