@@ -1,5 +1,7 @@
 """Sphinx: `make docs` builds the pages into `docs/_build/html`; warnings are errors."""
 
+import base64
+import json
 import os
 import pathlib
 import sys
@@ -43,9 +45,46 @@ def copy_notebooks(app):
     """The notebooks lie beside `docs`; Sphinx reads what lies inside."""
     target = HERE / "notebooks"
     target.mkdir(exist_ok=True)
-    for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
+    notebooks = sorted((HERE.parent / "notebooks").glob("*.ipynb"), key=number)
+    for notebook in notebooks:
         text = notebook.read_text().replace("../docs/", "../")  # links, as they are from there
         (target / notebook.name).write_text(text)
+        (target / f"{notebook.stem}.png").write_bytes(picture(notebook))
+    (target / "cards.txt").write_text(gallery(notebooks))
+
+
+def number(notebook):
+    return int(notebook.stem.split("-")[0])
+
+
+def gallery(notebooks):
+    """A card for each notebook: its first picture, title and sentence."""
+    cards = "".join(map(card, notebooks))
+    pages = "".join(f"notebooks/{notebook.stem}\n" for notebook in notebooks)
+    toctree = f"```{{toctree}}\n:hidden:\n\n{pages}```\n"
+    return f"::::{{container}} cards\n{cards}::::\n\n{toctree}"
+
+
+def card(notebook):
+    title, words = headline(notebook)
+    link = f"notebooks/{notebook.name}"
+    image = f"![{title}](notebooks/{notebook.stem}.png)"
+    return f":::{{container}} card\n[{image}]({link})\n\n[{title}]({link})\n\n{words}\n:::\n"
+
+
+def headline(notebook):
+    """The title of a notebook and its first sentence."""
+    lines = "".join(json.loads(notebook.read_text())["cells"][0]["source"]).splitlines()
+    first = next(line for line in lines[1:] if line.strip())
+    return lines[0].lstrip("# "), first.split(". ")[0].rstrip(".,:") + "."
+
+
+def picture(notebook):
+    """The first picture that a notebook draws."""
+    cells = json.loads(notebook.read_text())["cells"]
+    shown = (output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+    image = next(data["image/png"] for data in shown if "image/png" in data)
+    return base64.b64decode("".join(image))
 
 
 def setup(app):

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import keras
@@ -41,6 +42,16 @@ def test_docstrings(name):
 def test_public_names_are_documented():
     for name in keras_derivs.__all__:
         assert getattr(keras_derivs, name).__doc__, name
+
+
+def test_every_notebook_has_a_card_with_a_picture():
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    notebooks = list((ROOT / "notebooks").glob("*.ipynb"))
+    cards = conf["gallery"](notebooks)
+    for notebook in notebooks:
+        assert f"](notebooks/{notebook.stem}.png)" in cards
+        assert conf["picture"](notebook).startswith(b"\x89PNG")
+        assert all(conf["headline"](notebook))
 
 
 @pytest.mark.parametrize("number", range(len(examples(README))))
