@@ -4,11 +4,14 @@ import keras
 import numpy as np
 import pytest
 import truth
-from framework import on_tensorflow, tf
+from framework import BACKEND, on_tensorflow, tf
+from keras import ops
 from models import MODELS, build, points
 from truth import DIFFERENCES, EXACT, close
 
 import keras_derivs as kd
+from keras_derivs.graph.private import set_keras_mask
+from keras_derivs.layers import direct
 
 DTYPES = ("float32", "float64")
 
@@ -28,6 +31,40 @@ def test_jacobian_and_hessian_match_central_differences(name, strategy):
     square = hessian.reshape(len(x), *out, size, size)
     diagonal = np.diagonal(square, axis1=-2, axis2=-1).reshape(len(x), *out, *x.shape[1:])
     close(kd.HessianDiagonal(model, strategy=strategy)(x), diagonal, DIFFERENCES[2])
+
+
+def test_calls_that_need_nothing_around_them():
+    model, x = build("scalar", "float32")
+    x, layer, mixed = ops.convert_to_tensor(x), kd.Gradient(model), kd.Gradient(model)
+    plain = keras.layers.Layer.__call__
+    close(layer(x), plain(layer, x), EXACT["float32"])
+    assert direct.possible(layer, (x,), {}) == (BACKEND != "torch")
+    masked = ops.add(x, 0)
+    set_keras_mask(masked, ops.ones((len(x),), "bool"))
+    mixed.dtype_policy = "mixed_float16"
+    with keras.StatelessScope():
+        assert not direct.possible(layer, (x,), {})
+    for other in (masked, ops.cast(x, "float64"), ops.convert_to_numpy(x), keras.Input((3,))):
+        assert not direct.possible(layer, (other,), {})
+    assert not direct.possible(layer, (x,), {"training": False})
+    assert not direct.possible(mixed, (x,), {})
+
+
+@on_tensorflow
+def test_a_tape_around_an_eager_call():
+    model, x = build("scalar", "float64")
+    layer, x = kd.Gradient(model), tf.constant(x)
+    loss = lambda: tf.reduce_sum(layer(x) ** 2)  # noqa: E731
+    with tf.GradientTape() as tape:
+        value = loss()
+    kernel = model.trainable_variables[0]
+    (slope,), start = tape.gradient(value, [kernel.value]), kernel.numpy()
+    move = np.random.default_rng(0).normal(size=start.shape)
+    sides = []
+    for sign in (1, -1):
+        kernel.assign(start + sign * 1e-5 * move)
+        sides.append(float(loss()))
+    close(np.sum(slope * move), (sides[0] - sides[1]) / 2e-5, DIFFERENCES[1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

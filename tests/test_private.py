@@ -179,3 +179,16 @@ def test_what_an_export_uses():
         pytest.skip("only TensorFlow traces for a file")
     assert callable(private.archive()._backend_add_endpoint)
     assert callable(private.recurrent().cudnn_ok) and callable(private.of_backend.rnn)
+
+
+def test_what_surrounds_a_call():
+    layer = keras.layers.Dense(1)
+    assert not private.was_called(layer) and private.remat_mode(layer) is None
+    layer(np.ones((1, 2)))
+    assert private.was_called(layer) and not private.in_call()
+    with keras.StatelessScope():
+        assert private.in_call()
+    with keras.RematScope(mode="full"):
+        assert private.remat_mode(keras.layers.Dense(1)) is not None
+    seen = keras.layers.Lambda(lambda x: x + float(private.in_call()))
+    assert float(seen(np.zeros((1, 1)))[0, 0]) == 1

@@ -121,6 +121,7 @@ class Request:
     chunk_size: int | None = None
     num_samples: int | None = None
     shared: bool = False  # whether functions share the places: rows are then as many as those
+    single: bool = False  # whether results need no axis for the rows where there is one
 
     def listed(self):
         """The same request, in which ranges of indices are arrays."""

@@ -14,7 +14,7 @@ from keras.src.backend.common.global_state import get_global_attribute, set_glob
 from keras.src.backend.common.masking import set_keras_mask
 from keras.src.backend.common.name_scope import current_path
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
-from keras.src.backend.common.variables import Variable
+from keras.src.backend.common.variables import Variable, get_autocast_scope
 from keras.src.layers.layer import CallContext
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.models.functional import Functional
@@ -90,6 +90,26 @@ def uses_of(operation):
 def users_of(operation):
     """The nodes that take what an operation returned."""
     return operation._outbound_nodes
+
+
+def in_call():
+    """Whether something surrounds a call: that of another layer, a scope, or a distribution."""
+    return (
+        get_global_attribute("current_call_ctx") is not None
+        or in_stateless_scope()
+        or get_autocast_scope() is not None
+        or keras.distribution.distribution() is not None
+    )
+
+
+def was_called(layer):
+    """Whether a layer was called before."""
+    return layer._called
+
+
+def remat_mode(layer):
+    """What of its results a layer computes again in a backward pass; `None`: nothing."""
+    return getattr(layer, "_remat_mode", None)
 
 
 def may_train_otherwise(layer):

@@ -15,6 +15,7 @@ from keras_derivs.graph import circles, losses, private, saving, values
 from keras_derivs.layers import (
     arguments,
     calls,
+    direct,
     explanation,
     folding,
     model_shapes,
@@ -42,6 +43,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
 
     kind = None
     needs_keras_file = True
+    single = False  # whether results have no axis for the one output that there is
     coupled = False  # whether the rows of a batch may depend on each other
     linear = True  # whether its results are linear in the derivatives that they are made of
     is_derivative = True  # what other layers are told apart by
@@ -121,9 +123,9 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
                 f"own beside '{self.model.name}'. Save and load the model, or copy it with "
                 f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
             )
-        alone = calls.not_inside_itself(self)
+        alone, directly = calls.not_inside_itself(self), direct.possible(self, args, kwargs)
         with alone, modes.contained(), losses.clearing_own_losses_only(self):
-            return super().__call__(*args, **kwargs)
+            return self.call(*args) if directly else super().__call__(*args, **kwargs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the results; the model is not run."""
@@ -279,7 +281,6 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         flat = keras.tree.flatten(inputs)
         for x in flat:
             calls.check_dense(x, self.name)
-        calls.check_shapes(inputs, self.model, self.name)
         shapes = (tuple((*x.shape[1:], keras.backend.standardize_dtype(x.dtype))) for x in flat)
         beyond = model_shapes.beyond_one(self.model, flat)
         key = (training, audit.postponed(), beyond, preference.engine(), *shapes)
@@ -290,6 +291,7 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         return plan  # another thread may have set the latest by now
 
     def _made(self, inputs, flat, training):
+        calls.check_shapes(inputs, self.model, self.name)
         with values.with_values(self.model):
             plan = planning.make(self, inputs, flat, training)
         for shape in _flat(self._shapes(plan, plan.y, plan.xs)):  # raises where none fits

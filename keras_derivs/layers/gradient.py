@@ -56,6 +56,7 @@ class Gradient(OneEntry):
     """
 
     kind = "jacobian"
+    single = True
 
     def __init__(
         self,

@@ -228,6 +228,7 @@ def _request(layer, coordinates, wrt, xs, y, folded):
         for at, (indices, _) in zip(coordinates, layer.columns(coordinates))
     ]
     terms = layer.terms(coordinates, wrt)
+    shared = folded is not None and folded.fold.shared
     request = Request(layer.kind, rows, columns, terms, chunk_size=layer.chunk_size)
-    request = replace(request, shared=folded is not None and folded.fold.shared)
+    request = replace(request, shared=shared, single=layer.single and not shared)
     return layer.with_directions(request, [xs[k] for k, _ in columns])

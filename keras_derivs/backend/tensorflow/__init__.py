@@ -43,7 +43,7 @@ def vjp(function, xs, num_pulls=1):
 
     See `keras_derivs.backend.vjp`.
     """
-    xs = [tf.convert_to_tensor(x) for x in xs]
+    xs = [_tensor(x) for x in xs]
     with tf.GradientTape(num_pulls > 1, watch_accessed_variables=False) as tape:
         tape.watch(xs)
         outputs, beside = function(xs)
@@ -51,9 +51,13 @@ def vjp(function, xs, num_pulls=1):
     def pull(n, cotangent=None):
         with exact.gradients():
             gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
-        return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+        return [None if g is None else _tensor(g) for g in gradients]
 
     return outputs, beside, pull
+
+
+def _tensor(x):
+    return x if isinstance(x, tf.Tensor) else tf.convert_to_tensor(x)
 
 
 def precise():

@@ -9,6 +9,7 @@ the gradients of this package and marked too. Other gradients are TensorFlow's o
 import functools
 
 import tensorflow as tf
+from tensorflow.python.eager.record import should_record_backprop
 
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.switch import Switch
@@ -28,6 +29,8 @@ def result(x):
     """See `keras_derivs.backend`. Within another derivative all gradients are exact anyway."""
     if exactly.on or exporting.on or not tf.is_tensor(x) or not _is_float(x):
         return x
+    if tf.executing_eagerly() and not should_record_backprop([x]):
+        return x  # no tape can ask for a gradient
     return _copy(x)
 
 

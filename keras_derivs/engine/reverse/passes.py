@@ -201,6 +201,8 @@ def each(target, index, evaluate, chunk_size):
     few = count == 1 or chunk_size == 1 or (chunk_size is None and count <= MAX_UNROLLED)
     if few or target.alone:
         y, results = evaluate(target, list(zip(*(column.tolist() for column in index))))
+        if count == 1:
+            return y, [ops.expand_dims(part, 1) for part in results[0]]
         return y, [ops.stack(parts, axis=1) for parts in zip(*results)]
     num_chunks = -(-count // (chunk_size or count))
     values, pieces = [], []

@@ -16,12 +16,16 @@ from keras import ops
 from keras_derivs.engine import layout
 from keras_derivs.engine.reverse import passes
 from keras_derivs.engine.sums import weighted_sum
-from keras_derivs.engine.target import scatter, size, take
+from keras_derivs.engine.target import flatten, scatter, size, take
 from keras_derivs.engine.terms import differentiation_plan, single_terms, weights_of
 
 
 def jacobian_by_rows(target, request):
     """A pass backward for each selected output: for each entry of x, (B, rows, columns)."""
+    if request.single and request.rows is not None and len(request.rows) == 1:
+        y, (found,) = passes.gradients(target, [(int(request.rows[0]),)])
+        pairs = [(found[k], columns) for k, columns in request.columns]
+        return y, [g if columns is None else _take(flatten(g), columns) for g, columns in pairs]
     y, blocks = passes.each(target, [_rows(target, request)], passes.gradients, request.chunk_size)
     return y, [_take(_flat(blocks[k]), columns) for k, columns in request.columns]
 

@@ -20,6 +20,7 @@ from keras_derivs.reloading import lasting
 
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 COMPARISONS = ("lt", "le", "gt", "ge")
+PLAIN = (bool, int, float, str, type(None))
 
 
 @lasting
@@ -65,13 +66,21 @@ def symbols(tree):
     return [x for x in keras.tree.flatten(tree) if isinstance(x, Symbol)]
 
 
+def _any(values):
+    """Whether there are symbols in any of these arguments; tensors and numbers tell at once."""
+    return any(
+        isinstance(x, Symbol) if hasattr(x, "dtype") else not isinstance(x, PLAIN) and symbols(x)
+        for x in values
+    )
+
+
 def install(apply):
     """Let `apply(operation, *args, **kwargs)` answer for operations on symbols."""
 
     def answering(plain):
         @functools.wraps(plain)
         def call(operation, *args, **kwargs):
-            if not symbols((args, kwargs)):
+            if not (_any(args) or _any(kwargs.values())):
                 return plain(operation, *args, **kwargs)
             args, kwargs = unwrap((args, kwargs))
             return wrap(apply(operation, *args, **kwargs))
