@@ -4,7 +4,9 @@ import math
 
 from keras_derivs.graph import nodes_of, private
 
-MOST_BYTES = 2**30  # of all intermediate results of a run together
+MOST_BYTES = 3 * 2**28  # of all intermediate results of a run forward together
+LARGE_BYTES = 2**28  # beyond that a run on many rows takes long
+ENOUGH_ROWS = 4
 MOST_ROWS = 16  # more only where they take next to nothing
 FEW_BYTES = 2**22
 FEW_WEIGHTS = 10**6
@@ -13,7 +15,7 @@ FEW_WEIGHTS = 10**6
 def most_bytes(model, num_rows):
     """What a run on so many rows may take."""
     if num_rows <= MOST_ROWS:
-        return MOST_BYTES
+        return MOST_BYTES if num_rows <= ENOUGH_ROWS else LARGE_BYTES
     num_weights = sum(math.prod(weight.shape) for weight in model.weights)
     return FEW_BYTES if num_weights <= FEW_WEIGHTS else 0
 

@@ -55,14 +55,17 @@ CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 def traced(run, inputs, wrt):
     """See `keras_derivs.backend`."""
-    failed, at_zero = [], []
+    failed, at_zero, forward = [], [], []
 
     def function(*xs):
         chosen = [xs[position] for position in wrt]
         with tf.GradientTape() as tape:
             tape.watch(chosen)
-            y = run(list(xs))
-        if not _has_gradients_to_look_at():
+            y = tf.identity(run(list(xs)))
+        graph = tf.compat.v1.get_default_graph()
+        found = _on_the_way(graph, chosen, [y])
+        forward[:] = [step for _, step in found], _num_bytes(graph.get_operations())
+        if not any(step.on_the_way and _is_to_look_at(node) for node, step in found):
             return (y,)
         try:
             with exact.gradients(), quotients.recording() as missed:
@@ -78,20 +81,15 @@ def traced(run, inputs, wrt):
         concrete = tf.function(function, autograph=False).get_concrete_function(*signature)
     except Exception:  # code that needs numbers: only eager calls of it are possible
         return None
-    steps = _on_the_way(concrete, wrt, concrete.outputs[:1])
+    steps, num_bytes = forward
     inside = None if failed else [*_inside_custom(concrete, wrt, steps), *at_zero]
-    return across.marked(steps, concrete.graph, inputs), inside, _num_bytes(concrete)
+    return across.marked(steps, concrete.graph, inputs), inside, num_bytes
 
 
-def _has_gradients_to_look_at():
-    """Whether there are roots, or custom gradients other than those of the framework."""
-    graph = tf.compat.v1.get_default_graph().as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return any(
-        node.op in quotients.ROOTS | quotients.OPPOSITE
-        or _author(node) not in (None, "tensorflow", "keras")
-        for node in nodes
-    )
+def _is_to_look_at(node):
+    """Whether it is a root, or has a custom gradient other than those of the framework."""
+    root = node.op in quotients.ROOTS | quotients.OPPOSITE
+    return root or _author(node) not in (None, "tensorflow", "keras")
 
 
 def _inside_custom(concrete, wrt, steps):
@@ -99,28 +97,30 @@ def _inside_custom(concrete, wrt, steps):
     slopes, known = concrete.outputs[1:], {step.name for step in steps if step.on_the_way}
     if not custom or not slopes:
         return []
+    xs = [concrete.inputs[position] for position in wrt]
     return [
         Step(step.type, f"{custom[0].name}/{step.name}")
-        for step in _on_the_way(concrete, wrt, slopes)
+        for _, step in _on_the_way(concrete.graph, xs, slopes)
         if step.on_the_way and step.type in STOPPED | LOST and step.name not in known
     ]
 
 
-def _num_bytes(concrete):
+def _num_bytes(operations):
     shapes = [
         (y.shape, y.dtype.size)
-        for operation in concrete.graph.get_operations()
+        for operation in operations
         for y in operation.outputs
         if operation.type not in ("Const", "ReadVariableOp") and y.shape.is_fully_defined()
     ]
     return sum(shape.num_elements() * size for shape, size in shapes)
 
 
-def _on_the_way(concrete, wrt, outputs):
-    graph = concrete.graph.as_graph_def(add_shapes=True)
+def _on_the_way(graph, inputs, outputs):
+    """Every node of a graph, with its step."""
+    graph = graph.as_graph_def(add_shapes=True)
     library = {function.signature.name: function for function in graph.library.function}
-    starts = {concrete.inputs[position].op.name for position in wrt}
-    return _walk(graph.node, starts, {y.op.name for y in outputs}, library, "")
+    starts, ends = ({x.op.name for x in tensors} for tensors in (inputs, outputs))
+    return _walk(graph.node, starts, ends, library, "")
 
 
 def _walk(nodes, starts, ends, library, scope):
@@ -132,8 +132,8 @@ def _walk(nodes, starts, ends, library, scope):
         if node.op == "Placeholder" or node.op in KEPT:
             continue
         on_the_way, order = node.name in between, cancels.get(node.name)
-        name, own = scope + node.name, _is_own(node)
-        found.append(Step(_type(node), name, on_the_way, own, cancels=order))
+        step = Step(_type(node), scope + node.name, on_the_way, _is_own(node), cancels=order)
+        found.append((node, step))
         for key in set(CALLS) & set(node.attr):
             inner = library[node.attr[key].func.name]
             begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
@@ -235,8 +235,7 @@ def _author(node):
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
         if name in cells:
             function = cells[name].cell_contents
-    module = getattr(function, "__module__", "")
-    return module.split(".")[0]
+    return getattr(function, "__module__", "").split(".")[0]
 
 
 def _type(node):
