@@ -24,7 +24,7 @@ help:
 	@echo "make lint        check style, format and types"
 	@echo "make docs        the documentation, to docs/_build/html"
 	@echo "make benchmarks  time the derivatives against TensorFlow, JAX and PyTorch by hand"
-	@echo "                 (some 20 minutes; writes docs/benchmarks.md and docs/benchmarks.png)"
+	@echo "                 (some 30 minutes; writes docs/benchmarks.md and .png, docs/clients.md)"
 	@echo "make tables      reproduce published tables and write docs/tables.md (an hour; one of them:"
 	@echo "                 NAME=burgers, convection, hamiltonian, …; QUICK=1: a short look)"
 	@echo "make clean       remove the environment and what the demo wrote"

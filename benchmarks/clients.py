@@ -4,7 +4,7 @@ Every program of `programs.py` is timed as its author would write it with tapes 
 package: a training step (loss, gradient by the weights, a step of descent) and its inference. Both
 sides run as a graph and with XLA, in turns, on fresh inputs at every call; the better of the two
 counts. Before that, all sides must agree. The results go to build/clients.json, and as a page to
-build/clients.md. `--only NAME` times one program and keeps the others' figures.
+docs/clients.md. `--only NAME` times one program and keeps the others' figures.
 """
 
 import argparse
@@ -18,9 +18,10 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE.parent / "build" / "clients.json"
-PAGE = HERE.parent / "build" / "clients.md"
+PAGE = HERE.parent / "docs" / "clients.md"
 MODES = {"graph": False, "XLA": True}
-ROUNDS, TOLERANCE = 15, 2e-3
+FEWEST, MOST, SECONDS = 15, 100, 3.0  # rounds of a work, and how long they may take
+TOLERANCE = 2e-3
 
 
 def measure(name):
@@ -99,8 +100,9 @@ def in_turns(sides, make_inputs):
         for _ in range(2):
             waited(call(*make_inputs()))
     times = {side: [] for side in sides}
-    for turn in range(ROUNDS):
-        inputs = make_inputs()
+    begin, turn = time.perf_counter(), 0
+    while turn < FEWEST or (turn < MOST and time.perf_counter() - begin < SECONDS):
+        inputs, turn = make_inputs(), turn + 1
         order = list(sides.items())
         for side, call in order if turn % 2 else reversed(order):
             start = time.perf_counter()
@@ -140,7 +142,7 @@ def page(results):
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += [row(name, result) for name, result in results.items() if name != "facts"]
     text = (HERE / "clients.md").read_text()
-    return text.format(table="\n".join(lines), rounds=ROUNDS, **results["facts"])
+    return text.format(table="\n".join(lines), fewest=FEWEST, most=MOST, **results["facts"])
 
 
 def child(name):
@@ -156,7 +158,7 @@ def child(name):
 def facts():
     from measure import processor
 
-    return {"cores": os.cpu_count(), "processor": processor()}
+    return {"cores": os.cpu_count(), "processor": processor(), "load": os.getloadavg()[0]}
 
 
 def main():
@@ -171,11 +173,12 @@ def main():
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() and arguments.only else {}
     RESULTS.parent.mkdir(exist_ok=True)
+    machine = facts()  # before it is busy with this
     names = arguments.only or list(programs.PROGRAMS)
     for number, name in enumerate(names, start=1):
         start = time.perf_counter()
         results[name] = child(name)
-        results["facts"] = facts()
+        results["facts"] = {**machine, "end": os.getloadavg()[0]}
         RESULTS.write_text(json.dumps(results, indent=1))
         print(f"{number}/{len(names)} {time.perf_counter() - start:3.0f} s  "
               f"{row(name, results[name])}", flush=True)  # fmt: skip
