@@ -73,6 +73,12 @@ SMOOTH = {
     ),
     "clip at a number": (lambda x: ops.clip(x, -1.0, 0.1), 0.1, {0: 0.1, 1: 1}),
     "normalize at 0": (lambda x: ops.normalize(x, epsilon=0.01), 0, {1: 100}),
+    "mask times tanh of -inf": (lambda x: x + ops.tanh(ops.log(x)) * np.zeros(1), 0, {1: 1}),
+    "mask times exp of -inf": (lambda x: x + ops.exp(-1 / x) * np.zeros(1), 0, {1: 1}),
+    "mask times softplus of -inf": (
+        lambda x: x + ops.softplus(ops.log(x)) * np.zeros(1), 0, {1: 1}
+    ),
+    "mask times sine of root": (lambda x: x + ops.sin(ops.sqrt(x)) * np.zeros(1), 0, {1: 1}),
     "mask times root": (lambda x: x + ops.sqrt(x) * np.zeros(1), 0, {1: 1}),
     "x log x": (lambda x: ops.where(x > 0, x * ops.log(x), x), 0, {1: 1}),
     "log(1 + exp x)": (

@@ -14,7 +14,7 @@ from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import backprop
 
 from keras_derivs.backend.override import plain
-from keras_derivs.backend.tensorflow import outer
+from keras_derivs.backend.tensorflow import outer, regular
 
 MARK = "_keras_derivs_unselected"  # attribute: a function that returns where a gradient is so
 HARMLESS = 0.5  # in the domain of every function below
@@ -209,8 +209,10 @@ def _product(operation):
     """What is multiplied by a constant zero is not selected."""
     x, y = operation.inputs
     return [
-        (lambda other=other: tf.not_equal(other, 0)) if _may_select(operation, n, other) else None
-        for n, other in ((1, y), (0, x))
+        (lambda other=other: tf.not_equal(other, 0))
+        if _may_select(operation, n, other) and not regular.always(z)
+        else None
+        for n, other, z in ((1, y, x), (0, x, y))
     ]
 
 
