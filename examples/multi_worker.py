@@ -28,7 +28,7 @@ def burgers():
     hidden = [keras.layers.Dense(16, "tanh") for _ in range(2)]
     net = keras.Sequential([keras.Input((2,)), *hidden, keras.layers.Dense(1)])
     tx = keras.Input((2,), name="tx")
-    t, x = tx[:, 0:1], tx[:, 1:2]
+    t, x = tx[:, 0:1], tx[:, 1:2]  # pyright: ignore[reportCallIssue, reportArgumentType]
     u = net(tx)
     u_t, u_x, u_xx = kd.partials(u, (t,), (x,), (x, x))
     return keras.Model(tx, {"u": u, "residual": u_t + u * u_x - VISCOSITY * u_xx})

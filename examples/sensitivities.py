@@ -11,9 +11,10 @@ files are read and written beside.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
-import ray
+import ray  # pyright: ignore[reportMissingImports]
 
 ROWS = 1024  # of one call of the model
 
@@ -27,7 +28,7 @@ class Sensitivities:
         import keras_derivs as kd
 
         self.columns = columns
-        model = keras.saving.load_model(path)
+        model: Any = keras.saving.load_model(path)
         inputs = keras.Input(model.inputs[0].shape[1:])
         self.jacobian = keras.Model(inputs, kd.Jacobian(model)(inputs))
 

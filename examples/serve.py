@@ -32,7 +32,8 @@ def predictor(path):
             raise ValueError(f"needs instances of shape {spec.shape}, got {x.shape}")
         return {key: value.numpy().tolist() for key, value in function(**{name: x}).items()}
 
-    predict.loaded = loaded  # its variables live as long as it does
+    # its variables live as long as it does
+    predict.loaded = loaded  # pyright: ignore[reportFunctionMemberAccess]
     return predict
 
 
