@@ -36,25 +36,30 @@ def grown(t, x):
     return 1 / (1 + (1 / bell(x) - 1) * np.exp(-RATE * t))
 
 
-CASES = {  # the residual, 1 / the time it is about, initial values, solution, harmonics in time
-    "convection": (convection, SPEED, sine, lambda t, x: np.sin(x - SPEED * t), 20),
-    "reaction": (reaction, RATE, bell, grown, 0),
+def waves(t, x):
+    """x on a circle, and sines and cosines of t."""
+    k = np.pi * np.arange(1, 21)[None]
+    parts = [t, ops.sin(t * k), ops.cos(t * k), ops.sin(x), ops.cos(x)]
+    return ops.concatenate(parts, axis=1)
+
+
+def plain(t, x):
+    """Both from -1 to 1. The solution, of an equation at each x, has a kink from 2π to 0."""
+    return ops.concatenate([2 * t - 1, x / np.pi - 1], axis=1)
+
+
+CASES = {  # the residual, what it was divided by, initial values, solution, inputs of the network
+    "convection": (convection, SPEED, sine, lambda t, x: np.sin(x - SPEED * t), waves),
+    "reaction": (reaction, RATE, bell, grown, plain),
 }
-
-
-def features(t, x, harmonics):
-    """Time, with sines and cosines of it, and x on a circle."""
-    k = np.pi * np.arange(1, harmonics + 1)[None]
-    waves = [ops.sin(t * k), ops.cos(t * k)] if harmonics else []
-    return ops.concatenate([t, *waves, ops.sin(x), ops.cos(x)], axis=1)
 
 
 def build(name, width, depth):
     """Models of u, which holds the initial values for any weights, and of what is to be zero."""
-    residual_of, rate, start, _, harmonics = CASES[name]
+    residual_of, rate, start, _, inputs = CASES[name]
     tx = keras.Input((2,), dtype="float64", name="tx")
     t, x = tx[:, :1], tx[:, 1:]
-    net = network(width, depth)(features(t, x, harmonics))
+    net = network(width, depth)(inputs(t, x))
     u = start(x, ops) + (1 - ops.exp(-rate * t)) * net
     residual = residual_of(u, t, x)
     r_t, r_x = kd.partials(residual, (t,), (x,))
