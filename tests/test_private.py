@@ -57,7 +57,7 @@ def test_a_copy_has_a_name_of_its_own(model):
     assert private.to_snake_case("InputLayer") == "input_layer"
 
 
-def test_a_graph_computes_in_the_dtypes_of_its_layers():
+def test_a_graph_computes_in_the_dtypes_of_its_layers(double):
     x, values = keras.Input((3,), dtype="float64"), 1 + 1e-12 * np.ones((2, 3))
     stack = keras.Sequential([x, keras.layers.Activation("tanh", dtype="float64")])
     for graph in (keras.Model(x, keras.ops.tanh(x)), stack):
