@@ -110,8 +110,6 @@ UNSELECTED = {
 
 
 TABLES = {"smooth": SMOOTH, "unselected": UNSELECTED, "twice": TWICE}
-if BACKEND == "torch":  # its own reverse pass multiplies zero by infinity
-    del TABLES["unselected"]
 
 
 class Columns(layers.Layer):
@@ -124,7 +122,7 @@ class Columns(layers.Layer):
         self.weight.assign(np.full(self.weight.shape, WEIGHT))
 
     def call(self, x):
-        z = self.weight * (x + np.array(POINTS * len(self.functions)))
+        z = self.weight * ops.add(x, np.array(POINTS * len(self.functions)))
         parts = [z[:, n : n + len(POINTS)] for n in range(0, z.shape[1], len(POINTS))]
         return ops.concatenate([f(part) for f, part in zip(self.functions, parts)], axis=1)
 

@@ -7,7 +7,7 @@ import torch
 from keras_derivs.backend import formulas, resident
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.override import exactly
-from keras_derivs.backend.stateless import stateless, without_effects
+from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.torch_calls import (  # noqa: F401
     FLAT,
@@ -17,7 +17,7 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     Exact,
     calls,
 )
-from keras_derivs.backend.torch_exact import Guarded, Recorded
+from keras_derivs.backend.torch_exact import exact
 from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"
@@ -71,17 +71,15 @@ def scope(model):
 
 def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
-    recorded = Recorded()
-    if not _plainly.on:
-        with without_effects(), torch.random.fork_rng(), torch.no_grad(), scope(model), recorded:
-            y = function(inputs)
-    if recorded.selects:
-        with scope(model), Guarded(recorded, y):
-            found = function(inputs)
-        if torch.equal(found.nan_to_num(), y.nan_to_num()):
-            return found
-    with scope(model):  # as it is, also where what was exchanged decides elsewhere
-        return function(inputs)
+    if _plainly.on:
+        with scope(model):
+            return function(inputs)
+    return exact(function, inputs, lambda: scope(model))
+
+
+def selected(function, inputs):
+    """See `keras_derivs.backend`."""
+    return function(inputs) if _plainly.on else exact(function, inputs, contextlib.nullcontext)
 
 
 @contextlib.contextmanager

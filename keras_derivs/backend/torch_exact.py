@@ -1,41 +1,68 @@
-"""Run a model of PyTorch so that what is not selected takes no part in a derivative.
+"""Run a model of PyTorch so that what does not reach its output has no part in a derivative.
 
-There, as beside `where`, the gradient is zero, and PyTorch multiplies it by a slope that may be
-infinite or no number. So the model runs twice: the calls of the first run tell what is selected,
-and in the second one element-wise functions meet a harmless number wherever their result is not.
+See `reach`: the calls of PyTorch's functions in a first run are the program.
 """
+
+import contextlib
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-HARMLESS = 0.5  # in the domain of every function below
-NONLINEAR = {
-    "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh",
-    "atan", "atan2", "atanh", "cos", "cosh", "digamma", "div", "divide", "erf", "erfc", "erfinv",
-    "exp", "exp2", "expm1", "gelu", "lgamma", "log", "log10", "log1p", "log2", "logaddexp", "logit",
-    "mul", "multiply", "pow", "rdiv", "reciprocal", "rmul", "rpow", "rsqrt", "rtruediv", "sigmoid",
-    "silu", "sin", "sinc", "sinh", "softplus", "sqrt", "square", "tan", "tanh", "true_divide",
-    "truediv", "xlogy",
+from keras_derivs.backend import reach
+from keras_derivs.backend.stateless import without_effects
+
+SINGULAR = {  # an infinite slope, or one that overflows
+    "acos", "acosh", "arccos", "arccosh", "arcsin", "arctanh", "asin", "atanh", "cosh", "digamma",
+    "div", "divide", "erfinv", "exp", "exp2", "expm1", "float_power", "lgamma", "log", "log10",
+    "log1p", "log2", "logaddexp", "logit", "pow", "rdiv", "reciprocal", "rpow", "rsqrt",
+    "rtruediv", "sinh", "sqrt", "tan", "true_divide", "truediv", "xlogy",
+}  # fmt: skip
+NONLINEAR = SINGULAR | {
+    "arcsinh", "arctan", "asinh", "atan", "atan2", "cos", "erf", "erfc", "gelu", "mul", "multiply",
+    "rmul", "sigmoid", "silu", "sin", "sinc", "softplus", "square", "tanh",
 }  # fmt: skip
 ELEMENTWISE = NONLINEAR | {
-    "abs", "absolute", "add", "clone", "contiguous", "neg", "negative", "radd", "rsub", "sub",
-    "subtract", "to", "type",
+    "abs", "absolute", "add", "clone", "contiguous", "double", "float", "neg", "negative", "radd",
+    "rsub", "sub", "subtract", "to", "type",
 }  # fmt: skip
-PICKING = {
-    "broadcast_to", "cat", "concat", "concatenate", "cumsum", "expand", "flatten", "flip",
-    "getitem", "index_select", "movedim", "pad", "permute", "reshape", "select", "split", "squeeze",
-    "stack", "sum", "swapaxes", "take_along_dim", "tile", "transpose", "unbind", "unsqueeze",
-    "view",
+BILINEAR = {"bmm", "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm", "rmatmul"}
+SHARING = {"amax", "amin", "max", "min"}  # the slope is divided by the number of those that tie
+SELECTING = {  # some entries of what they are given, whose slopes are not negative
+    "amax", "amin", "avg_pool1d", "avg_pool2d", "avg_pool3d", "chunk", "cummax", "cummin",
+    "diagonal", "embedding", "fmax", "fmin", "gather", "getitem", "index_select", "max",
+    "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "median", "min", "minimum", "narrow",
+    "pad", "select", "sort", "split", "take", "take_along_dim", "tensor_split", "topk", "tril",
+    "triu", "unbind", "unfold", "where",
 }  # fmt: skip
-READ = {  # by Python, which may decide by it; or written into a tensor
-    "allclose", "array", "bool", "equal", "float", "index", "int", "is_nonzero", "item", "numpy",
-    "setitem", "tolist",
+PICKING = SELECTING | {
+    "H", "T", "broadcast_to", "cat", "concat", "concatenate", "cumsum", "expand", "expand_as",
+    "flatten", "flip", "hstack", "mH", "mT", "mean", "moveaxis", "movedim", "permute", "ravel",
+    "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "squeeze", "stack", "sum",
+    "swapaxes", "t", "tile", "transpose", "unflatten", "unsqueeze", "view", "view_as", "vstack",
 }  # fmt: skip
-EXTREMES = {"maximum": torch.ge, "minimum": torch.le}
+CHANGED = "changed"  # stands for what a call may write into
+
+
+class Call:
+    """A call of a function of PyTorch."""
+
+    def __init__(self, function, args, kwargs, results):
+        self.function, self.name = function, name_of(function)
+        self.inputs, self.sources = (args, kwargs), _tensors((args, kwargs))
+        self.results = _tensors(results)
+        self.single = isinstance(results, torch.Tensor)
+        self.changes = _changes(function, args, kwargs, results)
+        self.keys = [id(x) for x in self.sources]
+        self.outputs = [id(y) for y in self.results] + ([CHANGED] if self.changes else [])
+
+    @property
+    def guardable(self):
+        return self.single and not self.changes and self.name in NONLINEAR | BILINEAR | SHARING
 
 
 class Recorded(TorchFunctionMode):
-    """Keeps the calls of PyTorch's functions: (name, function, arguments, results)."""
+    """Keeps the calls, and with them their tensors, which identities tell apart."""
 
     def __init__(self):
         super().__init__()
@@ -43,142 +70,161 @@ class Recorded(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         results = function(*args, **(kwargs or {}))
-        self.calls.append((name_of(function), function, (args, kwargs or {}), results))
+        if _counts(function, results):
+            self.calls.append(Call(function, args, kwargs or {}, results))
         return results
 
     @property
-    def selects(self):
-        names = {name for name, *_ in self.calls}
-        return bool(names & NONLINEAR) and bool(names & {"where", *EXTREMES})
+    def matters(self):
+        return not self._foreign and reach.matters(
+            self.calls, lambda call: call.name in SINGULAR, lambda call: call.name in SELECTING
+        )
+
+    @property
+    def _foreign(self):
+        """Whether a function with a gradient of its own was applied unseen."""
+        made = {key for call in self.calls for key in call.outputs}
+        custom = torch.autograd.function.BackwardCFunction
+        return any(
+            isinstance(x.grad_fn, custom) and id(x) not in made
+            for call in self.calls
+            for x in call.sources
+        )
 
 
 class Guarded(TorchFunctionMode):
-    """Gives harmless numbers to the functions whose results were not selected before."""
+    """Makes the same calls, away from what does not reach the results."""
 
-    def __init__(self, recorded, y):
+    def __init__(self, calls, results):
         super().__init__()
-        # a layer asks for shapes and the like when it is built, and not again
-        self.calls = [call for call in recorded.calls if _tensors(call[3])]
-        self.used = used(recorded.calls, y)
-        self.number, self.same = 0, True
+        self.calls, self.number, self.same = calls, 0, True
+        results = [*(id(y) for y in results), CHANGED]
+        with torch.no_grad():
+            self.plans = reach.plans(calls, results, _passed)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        call = self.calls[self.number] if self.number < len(self.calls) else None
-        fits = self.same and call and call[0] == name_of(function) and len(call[2][0]) == len(args)
-        results = function(*(self._arguments(call, args) if fits else args), **(kwargs or {}))
-        if _tensors(results):
-            self.number, self.same = self.number + 1, bool(fits)
+        number, given = self.number, (args, kwargs or {})
+        before = self.calls[number] if number < len(self.calls) else None
+        fits = self.same and before and before.name == name_of(function)
+        fits = fits and len(before.sources) == len(_tensors(given))
+        if fits and number in self.plans and before.guardable:
+            results = self._guarded(function, given, before)
+        else:
+            results = function(*args, **(kwargs or {}))
+        if _counts(function, results):
+            self.number, self.same = number + 1, bool(fits)
         return results
 
-    def _arguments(self, call, args):
-        name, _, (before, _), results = call
-        if not isinstance(results, torch.Tensor):
-            return args
-        if name in EXTREMES:  # what was selected stays so
-            return _kept(EXTREMES[name], args, before)
-        where = self.used.get(id(results), True)
-        if name not in NONLINEAR or where is True or not results.is_floating_point():
-            return args
-        return [_filled(x, where) if _is_float(x) else x for x in args]
+    def _guarded(self, function, given, before):
+        def call(tensors):
+            args, kwargs = _with(given, tensors)
+            return [function(*args, **kwargs)]
+
+        plan, tensors = self.plans[self.number], _tensors(given)
+        plan = reach.without_nan(plan, tensors) if before.name in SHARING else plan
+        return reach.guarded(torch.where, call, plan, tensors, before.results)[0]
+
+
+def exact(function, inputs, context):
+    """`function(inputs)`, in a context; in its derivatives what is left out has no part."""
+    recorded, states = Recorded(), _random_states()
+    with context(), recorded:
+        found = function(inputs)
+    if not recorded.matters:
+        return found
+    guarded = Guarded(recorded.calls, _tensors(found))
+    with without_effects(), _drawing_again(states), context(), guarded:
+        return function(inputs)
+
+
+def _random_states():
+    of_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return torch.get_rng_state(), of_devices
+
+
+@contextlib.contextmanager
+def _drawing_again(states):
+    of_cpu, of_devices = states
+    with torch.random.fork_rng():
+        torch.set_rng_state(of_cpu)
+        if of_devices:
+            torch.cuda.set_rng_state_all(of_devices)
+        yield
 
 
 def name_of(function):
     name = function.__name__
+    if name == "__get__":  # of an attribute, such as the transpose
+        return function.__self__.__name__
     return name[2:-2] if name.startswith("__") else name.removesuffix("_")
 
 
-def used(calls, y):
-    """By identity of a tensor where its numbers are selected: a mask, or `True` for all."""
-    found = {id(y): True}
-    for name, function, (args, kwargs), results in reversed(calls):
-        sources, masks = _tensors((args, kwargs)), [found.get(id(z)) for z in _tensors(results)]
-        if all(mask is None for mask in masks) and (masks or name not in READ):
-            continue
-        floats = [x for x in sources if _is_float(x)]
-        arriving = None
-        if masks and floats and any(map(_is_float, _tensors(results))):
-            arriving = _passed(name, function, args, kwargs, results, masks)
-        if arriving is not None:
-            pairs = [*zip(floats, arriving), *((x, True) for x in sources if not _is_float(x))]
-        else:  # a condition, or what Python reads, counts everywhere
-            pairs = [(x, True) for x in sources]
-        for x, mask in pairs:
-            known = found.get(id(x))
-            both = known is not None and known is not True and mask is not True
-            found[id(x)] = known | mask if both else (mask if known is None else True)
-    return found
+def _counts(function, results):
+    """Whether a call belongs to the program: a layer asks for shapes when built, and not again."""
+    return bool(_tensors(results)) or name_of(function) == "setitem"
 
 
-def _passed(name, function, args, kwargs, results, masks):
-    """For each float argument where it takes part in what `masks` select; `None`: everywhere."""
-    single = isinstance(results, torch.Tensor)
-    if name == "where" and len(args) == 3 and single:
-        sides = {id(args[1]): args[0], id(args[2]): ~args[0]}
-        sources = [x for x in args[1:] if _is_float(x)]
-        return [_narrowed(_both(masks[0], sides[id(x)]), x, results) for x in sources]
-    if name in EXTREMES and single:
-        x, z = args
-        parts = [EXTREMES[name](x, z), EXTREMES[name](z, x)]
-        return [_narrowed(_both(masks[0], part), a, results) for part, a in zip(parts, args)]
-    if all(mask is True for mask in masks):
-        return None
-    if name in ELEMENTWISE and single:
-        sources = [x for x in _tensors((args, kwargs)) if _is_float(x)]
-        return [_narrowed(masks[0], x, results) for x in sources]
-    return _transposed(function, args, kwargs, masks) if name in PICKING else None
+def _changes(function, args, kwargs, results):
+    name = function.__name__
+    inplace = name.endswith("_") and not name.endswith("__")
+    own = name.startswith("__i") and args and results is args[0]
+    return inplace or bool(own) or name == "__setitem__" or kwargs.get("out") is not None
 
 
-def _transposed(function, args, kwargs, masks):
+def _passed(call, masks):
+    """For each tensor it is given where that takes part in what `masks` select."""
+    everywhere = [True] * len(call.sources)
+    if call.changes:
+        return everywhere
+    if not any(y.requires_grad for y in call.results):
+        return [None] * len(call.sources)  # it decides, as it did before
+    if call.single and call.name in ELEMENTWISE:
+        return [_narrowed(masks[0], x, call.results[0]) for x in call.sources]
+    partial = any(mask is not True for mask in masks)
+    if call.name in SELECTING or (call.name in PICKING | BILINEAR and partial):
+        return _transposed(call, masks)
+    return everywhere
+
+
+def _transposed(call, masks):
     """A sum or a choice of entries passes on where any of its results is selected."""
-    sources = []
-
-    def follow(x):
-        if not _is_float(x):
-            return x
-        sources.append(torch.ones_like(x).requires_grad_())
-        return sources[-1]
-
+    bilinear = call.name in BILINEAR
+    given = [x.detach() for x in call.sources]
+    given = [torch.ones_like(x) if bilinear and reach.is_float(x) else x for x in given]
+    given = [x.requires_grad_() if x.is_floating_point() else x for x in given]
+    floats = [x for x in given if x.requires_grad]
+    args, kwargs = _with(call.inputs, given)
     with torch.enable_grad():
-        args, kwargs = torch.utils._pytree.tree_map(follow, (args, kwargs))
-        ys = _tensors(function(*args, **kwargs))
-    arriving = [
-        torch.full_like(y, m is True) if m is None or m is True else m.to(y.dtype).expand_as(y)
-        for y, m in zip(ys, masks)
-    ]
-    found = torch.autograd.grad(ys, sources, arriving, allow_unused=True)
-    return [
-        torch.zeros_like(x, dtype=torch.bool) if g is None else g != 0
-        for g, x in zip(found, sources)
-    ]
+        ys = _tensors(call.function(*args, **kwargs))
+    pairs = [(y, _as_number(m, y)) for y, m in zip(ys, masks) if y.requires_grad]
+    if not pairs:
+        return [True] * len(given)
+    ys, arriving = zip(*pairs)
+    slopes = torch.autograd.grad(ys, floats, arriving, allow_unused=True)
+    found = {id(x): g if g is None else g > 0 for x, g in zip(floats, slopes)}
+    return [found.get(id(x), True) for x in given]
+
+
+def _as_number(mask, y):
+    if mask is None or mask is True:
+        return torch.full_like(y, mask is True)
+    return mask.to(y.dtype).expand_as(y)
 
 
 def _narrowed(mask, x, result):
     """The mask of a result as one of an argument that was broadcast."""
-    if mask is True or x.shape == result.shape:
+    if mask is True or not x.is_floating_point() or x.shape == result.shape:
         return mask
     return mask.expand(result.shape).to(result.dtype).sum_to_size(x.shape) != 0
 
 
-def _both(mask, part):
-    return part if mask is True else mask & part
-
-
-def _kept(function, args, before):
-    x, z = before
-    parts = [function(x, z), function(z, x)]
-    return [
-        torch.where(part, now, old) if _is_float(now) else now
-        for part, now, old in zip(parts, args, before)
-    ]
-
-
-def _filled(x, where):
-    return torch.where(where, x, torch.tensor(HARMLESS, dtype=x.dtype, device=x.device))
-
-
-def _is_float(x):
-    return isinstance(x, torch.Tensor) and x.is_floating_point()
+def _with(nested, tensors):
+    """The same arguments with other tensors."""
+    leaves, structure = tree_flatten(nested)
+    tensors = iter(tensors)
+    leaves = [next(tensors) if isinstance(x, torch.Tensor) else x for x in leaves]
+    return tree_unflatten(leaves, structure)
 
 
 def _tensors(nested):
-    return [x for x in torch.utils._pytree.tree_leaves(nested) if isinstance(x, torch.Tensor)]
+    return [x for x in tree_leaves(nested) if isinstance(x, torch.Tensor)]
