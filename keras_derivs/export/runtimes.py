@@ -4,6 +4,7 @@ Inputs are matched by name where the file keeps the names, and else by their ord
 """
 
 import re
+import warnings
 
 import numpy as np
 
@@ -74,7 +75,9 @@ def litert(path):
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = of_frameworks.lite_interpreter()
-    runner = Interpreter(str(path)).get_signature_runner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TensorFlow's own interpreter has a successor
+        runner = Interpreter(str(path)).get_signature_runner()
     inputs = sorted(runner.get_input_details(), key=_order)
 
     def run(arrays, names):
