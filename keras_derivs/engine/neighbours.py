@@ -34,20 +34,21 @@ def _step(x, direction):
     """A change of x by about h, of another size in each entry."""
     entries = ops.cast(ops.arange(1, size(x) + 1), x.dtype)
     each = 0.5 + (entries * RATES[direction]) % 1
-    each = ops.reshape(
-        each if direction == 0 else each * (1 - 2 * (entries % 2)), (1, *lengths(x)[1:])
-    )
+    each = each * (1 - 2 * (entries % 2)) if direction else each
+    each = ops.reshape(each, (1, *lengths(x)[1:]))
     return each * ops.maximum(ops.abs(x), 1) * _h(x)
 
 
 def _h(x):
-    return float(np.finfo(keras.backend.standardize_dtype(x.dtype)).eps) ** 0.5
+    """The root of the rounding of a dtype."""
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return (2.0**-7 if dtype == "bfloat16" else float(np.finfo(dtype).eps)) ** 0.5
 
 
 def _chosen(own, ahead, behind, aside):
     """The mean of the neighbours where they agree with each other and not with the derivative."""
     mean, tolerance = (ahead + behind) / 2, _h(own) ** 0.5
-    size = ops.abs(mean) + ops.where(ops.isfinite(own), ops.abs(own), ops.zeros_like(own))
-    near = lambda x: ops.abs(x - mean) <= tolerance * size  # noqa: E731
+    scale = ops.abs(mean) + ops.where(ops.isfinite(own), ops.abs(own), ops.zeros_like(own))
+    near = lambda x: ops.abs(x - mean) <= tolerance * scale  # noqa: E731
     agree = ops.logical_and(near(ahead), near(aside))
     return ops.where(ops.logical_and(agree, ops.logical_not(near(own))), mean, own)

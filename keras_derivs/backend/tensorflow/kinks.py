@@ -72,9 +72,13 @@ class _Graph:
     def node(self, source):
         return self.nodes.get(source.split(":")[0])
 
+    @staticmethod
+    def inputs(node):
+        return [source for source in node.input if not source.startswith("^")]
+
     def kinks(self, node):
         """(difference, side, whether it is one number) of each kink: where that is zero."""
-        x, *others = node.input
+        x, *others = self.inputs(node)
         if node.op in OF_ONE:
             yield from ((self.terms(part), OF_ONE[node.op], True) for part in self.parts(x))
         elif node.op == "Relu6":
@@ -87,7 +91,7 @@ class _Graph:
             yield self.of_many(node, x)
         else:
             for comparison in self.comparisons(x):
-                yield self.difference(*comparison.input), COMPARISONS[comparison.op], True
+                yield self.difference(*self.inputs(comparison)), COMPARISONS[comparison.op], True
 
     def of_many(self, node, x):
         parts, side = self.parts(x), OF_MANY[node.op]
@@ -101,13 +105,14 @@ class _Graph:
         if node is not None and node.op in COMPARISONS:
             yield node
         elif node is not None and node.op in LOGICAL:
-            yield from itertools.chain(*map(self.comparisons, node.input))
+            yield from itertools.chain(*map(self.comparisons, self.inputs(node)))
 
     def parts(self, source):
         node = self.node(source)
         if node is None or node.op not in JOINED:
             return [source]
-        return list(node.input[:-1] if node.op == "ConcatV2" else node.input)
+        inputs = self.inputs(node)
+        return inputs[:-1] if node.op == "ConcatV2" else inputs
 
     def difference(self, a, b):
         return _plus(self.terms(a), self.terms(b), -1)
@@ -117,7 +122,7 @@ class _Graph:
         node = self.node(source)
         if node is None or not depth:
             return {self.number(source): 1.0}
-        inputs = [x for x in node.input if not x.startswith("^")]
+        inputs = self.inputs(node)
         inner = lambda n: self.terms(inputs[n], depth - 1)  # noqa: E731
         if node.op in SAME:
             return inner(0)
