@@ -1,5 +1,6 @@
-"""The published tables: what is trained is what the tables say, and a short training works."""
+"""Published tables: what is trained is what they say, and a short training works."""
 
+import json
 import pathlib
 import sys
 
@@ -12,6 +13,7 @@ sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks" / "table
 import allen_cahn
 import failures
 import hamiltonian
+import published
 import reproduce
 
 STEP = 1e-4
@@ -62,6 +64,13 @@ def test_the_solution_of_a_failure_mode(name):
     u_t, u_x = differences(lambda z: solution(*z.T), tx).T
     left = u_t + rate * u_x if name == "convection" else u_t - rate * u * (1 - u)
     np.testing.assert_allclose(left, 0, rtol=0, atol=1e-3)
+
+
+def test_the_page_has_the_kept_results_of_all_runs():
+    results = json.loads(reproduce.RESULTS.read_text())
+    assert set(results) == set(reproduce.RUNS)
+    page = (published.DOCS / "tables.md").read_text()
+    assert all(published.table(rows, results) in page for rows in published.TABLES.values())
 
 
 # the largest error of a quick look: far below that of the start, far above that of the table

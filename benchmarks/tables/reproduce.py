@@ -25,7 +25,7 @@ RUNS = {
             hamiltonian.run, {"name": name, "kind": kind}, {"steps": 200})
         for name in hamiltonian.SYSTEMS for kind in ("baseline", "network of the energy")
     },
-    "allen-cahn 100": (allen_cahn.run, {"dimensions": 100, "steps": 1500}, {"steps": 200}),
+    "allen-cahn 100": (allen_cahn.run, {"dimensions": 100, "steps": 4000}, {"steps": 200}),
     "allen-cahn 1000": (
         allen_cahn.run, {"dimensions": 1000, "num_samples": 16, "steps": 10_000}, {"steps": 100}),
     "allen-cahn 10000": (
