@@ -290,7 +290,7 @@ def test_nothing_large_is_run(monkeypatch):
         [keras.Input((3,)), Function(lambda x: ops.sum(ops.repeat(x[:, None], 10**8, axis=1), axis=1))]
     )  # fmt: skip
     ran = []
-    monkeypatch.setattr(examination, "_run", lambda *args: ran.append(args))
+    monkeypatch.setattr(examination, "run", lambda *args: ran.append(args))
     for model in (large, inside):
         for make in (kd.Jacobian, kd.Laplacian) if model is large else (kd.Laplacian,):
             with pytest.warns(UserWarning, match="not audited.*GiB"):
