@@ -1,30 +1,29 @@
-"""What all derivative layers share: they wrap a model, ask an engine, arrange the result."""
+"""What all derivative layers share: they ask an engine for a plan, and arrange the result."""
 
 import html
 from dataclasses import replace
 
 import keras
 
-from keras_derivs import audit, graph, limits
+from keras_derivs import audit, limits
 from keras_derivs.audit import compilation
 from keras_derivs.audit.notes import without_gradient
 from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, preference
 from keras_derivs.engine.target import Target, lengths, per_sample
-from keras_derivs.graph import circles, losses, private, saving, values
+from keras_derivs.graph import losses, private, values
 from keras_derivs.layers import (
     arguments,
     calls,
     direct,
     explanation,
-    folding,
     model_shapes,
     modes,
     planning,
-    precision,
 )
+from keras_derivs.layers.wrapping import WrappingLayer
 from keras_derivs.reloading import lasting
-from keras_derivs.typing import Any, Layer, Tensor, Which, Wrt
+from keras_derivs.typing import Any, Tensor
 
 
 def register(layer):
@@ -33,7 +32,7 @@ def register(layer):
 
 
 @lasting
-class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
+class DerivativeLayer(WrappingLayer):
     """Abstract: a layer that is called like the model it wraps and returns derivatives of it.
 
     A subclass names its `kind` of derivative, the entries of the output and of the inputs that
@@ -42,45 +41,10 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
     """
 
     kind = None
-    needs_keras_file = True
     single = False  # whether results have no axis for the one output that there is
     coupled = False  # whether the rows of a batch may depend on each other
     linear = True  # whether its results are linear in the derivatives that they are made of
     is_derivative = True  # what other layers are told apart by
-
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        *,
-        strategy: str = "auto",
-        chunk_size: int | None = None,
-        return_value: bool = False,
-        training: bool | None = False,
-        audit: bool = True,
-        batch_dims: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        depth = arguments.check_model(model, type(self).__name__)
-        calls.check_arguments(type(self), kwargs)
-        kwargs.setdefault("dtype", precision.float_dtype(model))
-        kwargs.setdefault("autocast", precision.casts(model))
-        super().__init__(**kwargs)
-        precision.warn_of_dtypes(model, self.compute_dtype, self.name)
-        self._may_be_inside = circles.may_gain_layers(model)  # `model.slope = Gradient(model)`
-        self.model, self.depth = model, depth
-        self.wrt = arguments.check_wrt(wrt)
-        self.chosen_output = arguments.check_choice(output, "output")
-        self.strategy = arguments.check_strategy(strategy)
-        self.chunk_size = arguments.check_count(chunk_size, "chunk_size")
-        self.return_value = arguments.check_flag(return_value, "return_value")
-        self._training = arguments.check_training(training)
-        self.audit = arguments.check_flag(audit, "audit")
-        self.batch_dims = folding.check_dims(batch_dims)
-        self.supports_masking = True  # a mask goes into the model and ends there
-        self.told = set()  # warnings are given once
-        self._plans, self._latest, self._untied = {}, None, False
 
     def check(self):
         """Find what is wrong at construction, where the model tells its inputs already."""
@@ -88,41 +52,9 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
             inputs = private.tree_of_inputs(self.model, self.model.inputs)
             self._plan_for(inputs, bool(self.training))
 
-    @property
-    def training(self) -> bool | None:
-        """The mode that was asked for: `False`, `True`, or `None`, that of each call."""
-        return self._training
-
-    @training.setter
-    def training(self, flag: bool) -> None:
-        """PyTorch sets that of every layer of a model which is trained; a mode asked for stays."""
-
-    @property
-    def supports_jit(self) -> bool:
-        """Whether `compile(jit_compile="auto")` may take XLA; training adds an order."""
-        plan = self._latest
-        obstacle = plan and compilation.obstacle(self.model, plan.steps, plan.request.order + 1)
-        return self._supports_jit and not obstacle
-
-    @supports_jit.setter
-    def supports_jit(self, flag: bool) -> None:
-        self._supports_jit = flag
-
-    def build(self, input_shape: Any = None) -> None:
-        self.built = True
-
-    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
-        return None
-
     def __call__(self, *args, **kwargs):
         calls.check_tensors(args, kwargs, self)
-        if self._untied and any(map(keras.backend.is_keras_tensor, keras.tree.flatten(args))):
-            raise ValueError(
-                f"'{self.name}' needs the model it was made for. Received: a copy by "
-                f"`clone_model`, `from_config` or JSON, which would train a second network of its "
-                f"own beside '{self.model.name}'. Save and load the model, or copy it with "
-                f"`copy.deepcopy`; derivatives between symbolic tensors stay tied in a clone too."
-            )
+        self.check_tied(args)
         alone, directly = calls.not_inside_itself(self), direct.possible(self, args, kwargs)
         with alone, modes.contained(), losses.clearing_own_losses_only(self):
             return self.call(*args) if directly else super().__call__(*args, **kwargs)
@@ -322,39 +254,6 @@ class DerivativeLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
 
     def _repr_html_(self):
         return self.explain()._repr_html_() if self._latest else html.escape(repr(self))
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            model=saving.serialize(self.model),
-            wrt=self.wrt,
-            output=self.chosen_output,
-            strategy=self.strategy,
-            chunk_size=self.chunk_size,
-            return_value=self.return_value,
-            training=self.training,
-            audit=self.audit,
-            batch_dims=self.batch_dims,
-            tied=graph.used_elsewhere(self.model),
-        )
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Layer:
-        config = dict(config)
-        model = config.get("model")
-        if not isinstance(model, (dict, keras.layers.Layer)):
-            raise ValueError(
-                f"`{cls.__name__}.from_config` needs the config of a model. Received: "
-                f"{model!r}. Give what `get_config` returned."
-            )
-        limits.check_depth(config, cls.__name__)
-        tied = config.pop("tied", False)
-        if isinstance(model, dict):
-            config["model"] = keras.saving.deserialize_keras_object(model)
-        layer = cls(**config)
-        layer._untied = bool(tied) and not saving.in_sharing_scope()
-        return layer
 
 
 def _flat(nested):
