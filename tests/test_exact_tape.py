@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
+from tensorflow.python.eager import backprop_util
 from truth import DIFFERENCES, EXACT, close, hessian, jacobian, predict
 
 import keras_derivs as kd
 from keras_derivs.backend.tensorflow import modes
+from keras_derivs.backend.tensorflow.unselected import marked
 
 MODES = ("eager", *modes.MODES)
 ORDER = 4
@@ -325,3 +327,31 @@ def test_estimates_are_told():
     y = layers.Lambda(tf.quantization.fake_quant_with_min_max_args, name="planted")(x)
     with pytest.warns(UserWarning, match="Rounded: 'FakeQuant.*' in 'planted'.*straight-through"):
         kd.Jacobian(keras.Model(x, y))
+
+
+def test_the_corners_of_tapes_that_marks_rely_on():
+    """Were they to move, entries that are left out would be NaN again."""
+    seen = []
+
+    @tf.custom_gradient
+    def both(x):
+        def gradient(first, second):
+            seen.extend([marked(first), marked(second)])
+            return first + second
+
+        return (x + 0, x + 1), gradient
+
+    x = tf.constant([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first, _ = both(x)
+    np.testing.assert_array_equal(tape.gradient(first, x), [1, 1])
+    assert seen[0] is None and np.all(seen[1]())
+    sums = []
+    add = backprop_util.AggregateIndexedSlicesGradients
+    with pytest.MonkeyPatch.context() as patch, tf.GradientTape() as tape:
+        patch.setattr(backprop_util, add.__name__, lambda each: sums.append(each) or add(each))
+        tape.watch(x)
+        y = tf.gather(x, [0]) + tf.gather(x, [1])
+        tape.gradient(y, x)
+    assert len(sums) == 1
