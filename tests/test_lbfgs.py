@@ -147,6 +147,14 @@ def logarithm():
     return model
 
 
+def test_a_gradient_that_is_not_the_slope_of_the_loss_is_told(float64):
+    model, x, y, _ = ridge()
+    weighted = lambda y, z: (z - y) ** 2 / ops.stop_gradient(0.01 + (z - y) ** 2)  # noqa: E731
+    model.compile(loss=weighted)
+    with pytest.warns(UserWarning, match="not the slope of its loss.*stop_gradient"):
+        kd.lbfgs(model, x, y, max_steps=200, verbose=0)
+
+
 def test_a_loss_that_is_not_finite_ends_it_at_the_best_weights():
     model, x = logarithm(), np.ones((4, 1))
     with pytest.warns(UserWarning, match="not finite.*best ones so far"):

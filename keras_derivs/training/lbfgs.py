@@ -126,6 +126,9 @@ class Training:
                 self._warn()
                 break
             failed = found.status == 2
+        else:
+            if self.steps < self.max_steps and not self.model.stop_training:
+                self._check_slope()
         self.bar.update(self.steps, self._values(), finalize=True)
 
     def _value(self, weights):
@@ -151,6 +154,28 @@ class Training:
 
     def _values(self):
         return list(self.logs.items())
+
+    def _check_slope(self):
+        """Say where it ended because the gradient is not the slope of the loss."""
+        weights, gradient = self.best[1], self.objective(self.best[1])[1]
+        size = np.linalg.norm(gradient)
+        if not size:
+            return
+        h = self.objective.eps ** (1 / 3) * max(np.linalg.norm(weights), 1)
+        near, far = (self._slope(weights, step * gradient / size) / step for step in (h, 2 * h))
+        largest = max(size, abs(near))
+        heard = largest * h > 1e3 * self.objective.eps * abs(self.best[0])  # above rounding
+        if heard and abs(near - far) < 0.01 * abs(far) and abs(near - size) > 0.05 * largest:
+            warnings.warn(
+                f"`lbfgs` stopped after {self.steps} steps: the gradient of '{self.model.name}' "
+                f"is not the slope of its loss ({size:.3g} instead of {near:.3g} along it), as "
+                f"with `stop_gradient` in a weight of the loss. Train by `fit`, or leave it out.",
+                stacklevel=5,
+            )
+
+    def _slope(self, weights, step):
+        """Half the difference of the loss at both ends of a step."""
+        return (self.objective(weights + step)[0] - self.objective(weights - step)[0]) / 2
 
     def _warn(self):
         warnings.warn(
