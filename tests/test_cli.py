@@ -423,6 +423,14 @@ def test_memory_stays_bounded_for_a_large_table(here):
     assert json.loads(done.stdout.splitlines()[-1]) < 80_000  # kilobytes, of 160 MB each way
 
 
+def test_an_option_that_stands_once_is_not_overwritten(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(["gradient", "m.keras", "d.csv", "--inputs", "a", "--inputs", "b", "-o", "J.csv"])
+    assert "argument --inputs: given more than once" in capsys.readouterr().err
+    found = parse(["derive", "m.keras", "-o", "w.keras", "--gradient", "a", "--gradient", "b"])
+    assert found.gradient == ["a", "b"] and found.file == "w.keras"
+
+
 def test_the_parser_knows_what_the_commands_are():
     assert parse(["demo", "--quick"]).quick
     assert list(parser.FORMATS) == [form.name for form in FORMATS]

@@ -20,8 +20,21 @@ KINDS = {
 FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")  # what `export` writes
 
 
+class Once(argparse.Action):
+    """An option that stands once: the last of several would win without a word."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if option_string and getattr(namespace, self.dest) is not self.default:
+            parser.error(f"argument {option_string}: given more than once")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """One line for what is wrong, and exit status 2."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register("action", None, Once)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
