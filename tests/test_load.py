@@ -15,7 +15,7 @@ import pytest
 from framework import on_tensorflow, tf
 from keras import layers, ops
 from models import points
-from truth import EXACT, close
+from truth import EXACT, close, numpy
 
 import keras_derivs as kd
 
@@ -195,7 +195,7 @@ def normalised():
 
 def test_threads_may_make_layers_of_one_model_and_of_their_own():
     model, x = normalised(), X[:6]
-    expected = [np.asarray(make(model)(x)) for make in (kd.Gradient, kd.Hessian)]
+    expected = [numpy(make(model)(x)) for make in (kd.Gradient, kd.Hessian)]
 
     def work(n):
         strategy = "tape" if n % 2 else "taylor"
@@ -226,7 +226,7 @@ def test_a_derivative_that_ends_does_not_end_the_exact_moments_of_others():
     middle = Pausing()
     model = keras.Sequential(normalised().layers[:1] + [middle] + normalised().layers[1:])
     layer = kd.Hessian(keras.Sequential([keras.Input((2,)), model]), strategy="tape")
-    expected = np.asarray(layer(X))
+    expected = numpy(layer(X))
     started, both, ended = Event(), Event(), Event()
     middle.pause = lambda: hold_up[current_thread().name]()
     hold_up = {
@@ -236,7 +236,7 @@ def test_a_derivative_that_ends_does_not_end_the_exact_moments_of_others():
     found = {}
 
     def work():
-        found[current_thread().name] = np.asarray(layer(X))
+        found[current_thread().name] = numpy(layer(X))
 
     first, second = Thread(target=work, name="first"), Thread(target=work, name="second")
     first.start()
@@ -251,7 +251,7 @@ def test_a_derivative_that_ends_does_not_end_the_exact_moments_of_others():
 
 def test_threads_may_copy_while_others_compute():
     model = pinn()
-    expected = [np.asarray(y) for y in model(X[:9])]
+    expected = [numpy(y) for y in model(X[:9])]
     found = at_once(lambda n: (copy.deepcopy(model) if n % 2 else model)(X[:9]), range(8))
     for results in found:
         for one, other in zip(results, expected, strict=True):
@@ -283,9 +283,9 @@ def derive(parts, count):
     """Derivatives of all kinds, whose engines trace the layer, and models that are made of it."""
     for strategy in ("taylor", "tape"):
         layer = kd.HessianDiagonal(parts, strategy=strategy)
-        expected = np.asarray(layer(X[:3]))
+        expected = numpy(layer(X[:3]))
         for n in range(max(1, count // 1000)):
-            np.testing.assert_allclose(layer(X[:3]), expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(numpy(layer(X[:3])), expected, rtol=1e-4, atol=1e-5)
             kd.Gradient(parts)(X[: 1 + n % 5])
             x = keras.Input((2,))
             u = parts(x)

@@ -157,7 +157,7 @@ def test_a_derivative_leaves_no_trace():
         np.testing.assert_array_equal(old, weight.numpy())
     alone(values, training=True)
     once = [weight.numpy() for weight in net.non_trainable_variables]
-    losses = [float(loss) for loss in alone.losses]
+    losses = [float(numpy(loss)) for loss in alone.losses]
     for weight, old in zip(net.non_trainable_variables, before):
         weight.assign(old)
     beside(values, training=True)
@@ -210,7 +210,7 @@ def test_precision_is_told():
     half = keras.Sequential([keras.Input((2,)), layers.Dense(1, dtype="mixed_float16")])
     with pytest.warns(UserWarning, match="float32 derivatives.*float16"):
         layer = kd.Gradient(half)
-    assert layer(points((3, 2))).dtype == "float32"
+    assert keras.backend.standardize_dtype(layer(points((3, 2))).dtype) == "float32"
     single = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     with pytest.warns(UserWarning, match="float64 derivatives.*float32"):
         kd.Gradient(single, dtype="float64")
