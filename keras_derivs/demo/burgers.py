@@ -13,7 +13,7 @@ from keras_derivs.demo import picture
 
 VISCOSITY = 0.01 / np.pi
 TIMES = (0.25, 0.5, 0.75)  # before, at and after the front at x = 0 is steepest
-FULL = {"steps": 20_000, "batch_size": 1000}
+FULL = {"steps": 20_000, "batch_size": 1400}
 QUICK = {"steps": 3000, "batch_size": 500}
 
 
