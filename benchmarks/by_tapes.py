@@ -1,4 +1,4 @@
-"""Derivatives of several outputs as one writes them with nested tapes."""
+"""Derivatives as one writes them with tapes: of several outputs, and the tape of all programs."""
 
 import tensorflow as tf
 

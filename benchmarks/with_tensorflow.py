@@ -7,25 +7,13 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
+from by_tapes import Tape
 from ours import network, taylor
 from works import RATE
 
 
 def device():
     return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
-
-
-class Tape(tf.GradientTape):
-    """A tape that records what becomes of x alone, not what is made of weights only."""
-
-    def __init__(self, x, persistent=False):
-        super().__init__(persistent, watch_accessed_variables=False)
-        self.x = x
-
-    def __enter__(self):
-        tape = super().__enter__()
-        tape.watch(self.x)
-        return tape
 
 
 def nested(net, work):

@@ -11,7 +11,7 @@ from keras_derivs.audit import rows
 from keras_derivs.audit.probe import MAGNITUDES, probe
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
-from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope, without_value
+from keras_derivs.graph.private import without_value
 
 _, POSITIVE, _ = MAGNITUDES
 
@@ -69,9 +69,7 @@ def awake(model):
 
     So do weights whose values Keras took away, as on JAX while a model is trained.
     """
-    random, scope = np.random.default_rng(0), keras.StatelessScope()
-    if in_stateless_scope():
-        scope.state_mapping.update(get_stateless_scope().state_mapping)
+    random, scope = np.random.default_rng(0), stateless.going_on(keras.StatelessScope())
     for variable in model.variables:
         with contextlib.suppress(Exception):  # such as one that is not there yet
             if id(variable) not in scope.state_mapping and _asleep(variable):

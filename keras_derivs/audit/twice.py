@@ -1,6 +1,7 @@
 """One model, run twice on the same rows: in two modes, or with two seeds."""
 
 import contextlib
+import functools
 from dataclasses import replace
 
 import keras
@@ -10,19 +11,19 @@ from keras_derivs.audit import rows
 from keras_derivs.audit.trial import attempts, probe_of, sizes_of
 from keras_derivs.backend import stateless
 from keras_derivs.engine.reverse import passes
-from keras_derivs.graph.private import get_stateless_scope, in_stateless_scope
 
 SIZES = (2, 8, 3, 4, 16, 1)
 
 
 def differs_in_training(specified):
     """Whether the model computes something else in training mode, or changes its state."""
-    return _differs(specified, (False, contextlib.nullcontext()), (True, contextlib.nullcontext()))
+    return _differs(specified, (False, contextlib.nullcontext), (True, contextlib.nullcontext))
 
 
 def varies_with_seeds(specified):
     """Whether the random numbers that the model draws in inference reach its output."""
-    return _differs(specified, (False, contextlib.nullcontext()), (False, _other_seeds(specified)))
+    other_seeds = functools.partial(_other_seeds, specified)  # entered anew at every attempt
+    return _differs(specified, (False, contextlib.nullcontext), (False, other_seeds))
 
 
 def _differs(specified, *runs):
@@ -36,15 +37,13 @@ def _differs(specified, *runs):
 
 
 def _run(target, training, scope):
-    with scope, stateless.of_first_pass() as seen:
+    with scope(), stateless.of_first_pass() as seen:
         return passes.run(replace(target, training=training)), len(seen.updates)
 
 
 @contextlib.contextmanager
 def _other_seeds(specified):
-    scope = keras.StatelessScope()
-    if in_stateless_scope():
-        scope.state_mapping.update(get_stateless_scope().state_mapping)
+    scope = stateless.going_on(keras.StatelessScope())
     for variable in specified.model.variables:
         if variable.name == stateless.SEED:
             value = keras.ops.convert_to_tensor(variable.value) + 1

@@ -56,13 +56,18 @@ def _followed(variable, value):
     return before + keras.ops.stop_gradient(keras.ops.cast(value, before.dtype) - before)
 
 
+def going_on(scope):
+    """A new scope with the values that an enclosing one gives."""
+    if in_stateless_scope():
+        scope.state_mapping.update(get_stateless_scope().state_mapping)
+    return scope
+
+
 @contextlib.contextmanager
 def stateless():
     """No update of any variable, seed or loss; values that an enclosing scope gives go on."""
     effects, _local.effects = getattr(_local, "effects", None), None
-    scope = _Scope(effects is not None)
-    if in_stateless_scope():
-        scope.state_mapping.update(get_stateless_scope().state_mapping)
+    scope = going_on(_Scope(effects is not None))
     try:
         with scope:
             yield
