@@ -12,9 +12,10 @@ from precision import precision
 
 import keras_derivs as kd
 from keras_derivs import graph
+from keras_derivs.engine.reverse import partials as tape_partials
 from keras_derivs.engine.reverse import strategies as tape
 from keras_derivs.engine.target import Request, Target
-from keras_derivs.engine.taylor import propagate, strategies, trial
+from keras_derivs.engine.taylor import laplacian, propagate, strategies, trial
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.rules import RULES, UnsupportedOperation, taylor_rule
 from keras_derivs.engine.taylor.space import Space
@@ -60,7 +61,7 @@ X0, X1, X2 = (0, 0), (0, 1), (0, 2)
 TERMS = ((), (X1,), (X0, X0), (X2, X0), (X1, X1, X0), (X0, X1, X1, X0))
 COLUMNS = [(0, np.array([0, 2])), (0, np.array([1]))]
 REQUESTS = {
-    "partials": (Request("partials", np.arange(2), None, TERMS), tape.partials),
+    "partials": (Request("partials", np.arange(2), None, TERMS), tape_partials.partials),
     "jacobian": (Request("jacobian", np.array([1]), COLUMNS), tape.jacobian_by_rows),
     "hessian": (Request("hessian", np.arange(2), COLUMNS), tape.hessian),
     "hessian_diagonal": (
@@ -101,7 +102,7 @@ def test_laplacian(name, weights, chunk_size):
     target = at(build(name))
     given = None if weights is None else np.asarray(weights)
     request = Request("laplacian", None, [(0, None)], weights=given, chunk_size=chunk_size)
-    y, (found,) = strategies.laplacian(target, request)
+    y, (found,) = laplacian.laplacian(target, request)
     _, (diagonal,) = tape.hessian_diagonal(target, Request("", np.arange(2), [(0, None)]))
     expected = truth.numpy(diagonal) @ (np.ones(3) if weights is None else np.array(weights))
     truth.close(y, target.model(target.inputs[0]), truth.EXACT["float64"])
@@ -114,7 +115,7 @@ def test_second_order_operator(name):
     target, a = at(build(name)), np.array([[1.0, 2.0, 0.0], [2.0, -1.0, 0.5], [0.0, 0.5, 0.0]])
     weights, vectors = np.linalg.eigh(a)
     request = Request("laplacian", None, [(0, None)], directions=vectors.T, weights=weights)
-    _, (found,) = strategies.laplacian(target, request)
+    _, (found,) = laplacian.laplacian(target, request)
     _, [[hessian]] = tape.hessian(target, Request("", np.arange(2), [(0, None)]))
     expected = np.einsum("brij,ij->br", truth.numpy(hessian), a)
     truth.close(found, expected, truth.EXACT["float64"])
@@ -135,7 +136,7 @@ def test_gradient_by_the_weights(name, dtype):
         pairs = zip(found, model.trainable_variables)
         return [ops.zeros(weight.shape) if g is None else g for g, weight in pairs]
 
-    for a, b in zip(gradients(strategies.partials), gradients(tape.partials)):
+    for a, b in zip(gradients(strategies.partials), gradients(tape_partials.partials)):
         truth.close(a, b, 10 * truth.EXACT[dtype])
 
 
@@ -148,7 +149,7 @@ def test_several_inputs_and_outputs():
     terms = (((0, 0), (1, 1)), ((1, 0), (1, 0)), ((0, 1),))
     request = Request("partials", np.arange(1), None, terms)
     for found, expected in zip(
-        *[flat(s(target, request)) for s in (strategies.partials, tape.partials)]
+        *[flat(s(target, request)) for s in (strategies.partials, tape_partials.partials)]
     ):
         truth.close(found, expected, truth.EXACT["float32"])
 
@@ -157,7 +158,7 @@ def test_several_inputs_and_outputs():
 def test_batch_sizes(rows):
     target = at(build("functional"), rows=rows)
     request = Request("", np.arange(2), [(0, None)])
-    _, (found,) = strategies.laplacian(target, request)
+    _, (found,) = laplacian.laplacian(target, request)
     assert found.shape == (rows, 2)
     if rows:
         expected = flat(tape.hessian_diagonal(target, request)[1])[0].sum(-1)
@@ -192,7 +193,7 @@ def test_a_cut_between_symbolic_tensors():
     values = [ops.ones((2, *tensor.shape[1:])) * 0.3 for tensor in sub_graph.inputs]
     target = Target(sub_graph, values, values, (coordinates.position,), masks=(None,) * len(values))
     request = Request("partials", np.arange(2), None, ((X0, X1), (X2,)))
-    both = [flat(s(target, request)) for s in (strategies.partials, tape.partials)]
+    both = [flat(s(target, request)) for s in (strategies.partials, tape_partials.partials)]
     for found, expected in zip(*both):
         truth.close(found, expected, truth.EXACT["float32"])
 
@@ -204,7 +205,7 @@ def test_laplacian_of_two_inputs():
     target = Target(model, x, x, (0, 1), masks=(None, None))
     for chunk_size in (None, 2):
         request = Request("", np.arange(1), [(0, None), (1, None)], chunk_size=chunk_size)
-        _, (found,) = strategies.laplacian(target, request)
+        _, (found,) = laplacian.laplacian(target, request)
         diagonals = tape.hessian_diagonal(target, request)[1]
         expected = sum(d.sum(-1) for d in flat(diagonals))
         truth.close(found, expected, truth.EXACT["float32"])

@@ -8,8 +8,10 @@ import keras
 
 from keras_derivs import backend
 from keras_derivs.engine import cost, neighbours, preference, shared
+from keras_derivs.engine.reverse import partials as tape_partials
 from keras_derivs.engine.reverse import sampled as sampled_tape
 from keras_derivs.engine.reverse import strategies as tape
+from keras_derivs.engine.taylor import laplacian as taylor_laplacian
 from keras_derivs.engine.taylor import sampled as sampled_taylor
 from keras_derivs.engine.taylor import strategies as taylor
 from keras_derivs.engine.taylor import trial
@@ -32,12 +34,12 @@ STRATEGIES = {
         "reverse": (tape.hessian_diagonal, cost.reverse_hessian),
     },
     "laplacian": {
-        "taylor": (taylor.laplacian, cost.taylor_laplacian),
+        "taylor": (taylor_laplacian.laplacian, cost.taylor_laplacian),
         "reverse": (tape.laplacian, cost.reverse_laplacian),
     },
     "partials": {
         "taylor": (taylor.partials, cost.taylor_partials),
-        "reverse": (tape.partials, cost.reverse_partials),
+        "reverse": (tape_partials.partials, cost.reverse_partials),
     },
     "projections": {
         "reverse": (sampled_tape.projections, cost.reverse_projections),
@@ -52,10 +54,10 @@ STRATEGIES = {
 }
 # More of those where places are shared by many functions, each of which is an output.
 OF_SHARED = {
-    "hessian": {"forward": (tape.by_tangents, cost.forward_terms)},
-    "hessian_diagonal": {"forward": (tape.by_tangents, cost.forward_terms)},
-    "laplacian": {"forward": (tape.by_tangents, cost.forward_terms)},
-    "partials": {"forward": (tape.partials_by_tangents, cost.forward_partials)},
+    "hessian": {"forward": (tape_partials.by_tangents, cost.forward_terms)},
+    "hessian_diagonal": {"forward": (tape_partials.by_tangents, cost.forward_terms)},
+    "laplacian": {"forward": (tape_partials.by_tangents, cost.forward_terms)},
+    "partials": {"forward": (tape_partials.partials_by_tangents, cost.forward_partials)},
 }
 TAPE = ("reverse", "forward")
 NAMES = ("auto", "tape", *TAPE, "taylor")

@@ -6,17 +6,15 @@ absolute values for example, have kinks where the function has none, or the othe
 
 import math
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.override import plain, switched
-from keras_derivs.backend.tensorflow import projection, quotients, special, unselected
+from keras_derivs.backend.tensorflow import norms, operands, projection, special
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.graph.private import activations, of_backend, recurrent
 
 knp, nn, kmath, linalg = of_backend.numpy, of_backend.nn, of_backend.math, of_backend.linalg
-HELD = "keras_derivs_held"  # names a stopped gradient of what the result does not depend on
 
 
 def install():
@@ -24,22 +22,6 @@ def install():
         for owner in owners:
             function = switched(getattr(owner, name), exact)
             setattr(owner, name, staticmethod(function) if isinstance(owner, type) else function)
-
-
-def held(x):
-    """A tensor as a constant, in a formula whose value does not depend on it."""
-    return tf.stop_gradient(x, name=HELD)
-
-
-def _promoted(name, *arguments):
-    """The arguments in the dtype of the result that Keras has for them."""
-    dtype = plain(getattr(knp, name))(*arguments).dtype
-    return [tf.cast(x, dtype) for x in arguments]
-
-
-def _number(x, dtype):
-    """In this dtype; `tf.cast` alone would round a number of Python to single precision."""
-    return tf.cast(x, dtype) if hasattr(x, "dtype") else tf.constant(x, dtype)
 
 
 def logaddexp(x1, x2, rate=1.0):
@@ -50,64 +32,20 @@ def logaddexp(x1, x2, rate=1.0):
 
 
 def _logaddexp(x1, x2):
-    return logaddexp(*_promoted("logaddexp", x1, x2))
+    return logaddexp(*operands.promoted("logaddexp", x1, x2))
 
 
 def _logaddexp2(x1, x2):
-    return logaddexp(*_promoted("logaddexp2", x1, x2), rate=math.log(2))
-
-
-def _hypot(x1, x2):
-    x1, x2 = _promoted("hypot", x1, x2)
-    largest = tf.maximum(tf.abs(x1), tf.abs(x2))
-    usable = (largest > 0) & tf.math.is_finite(largest)
-    scale = held(tf.where(usable, largest, tf.ones_like(largest)))
-    squares = tf.square(x1 / scale) + tf.square(x2 / scale)
-    return scale * (tf.sqrt(squares) if _never_zero(x1) or _never_zero(x2) else root(squares))
-
-
-def _never_zero(x):
-    values = tf.get_static_value(x)
-    return values is not None and np.all(values)
-
-
-def root(x, exponent=0.5):
-    """A power below 1 whose derivative at 0 is taken for 0, as that of a norm is.
-
-    In a power of the root it is that of the power.
-    """
-
-    @tf.custom_gradient
-    def found(x):
-        y = tf.sqrt(x) if exponent == 0.5 else tf.pow(x, _number(exponent, x.dtype))
-
-        def gradient_of(gradient):
-            by_x = quotients.of_root(gradient, exponent)
-            if by_x is None:
-                quotients.missed("norm", x)
-                where = unselected.marked(gradient)
-                at = x if where is None else unselected.harmless(x, where())
-                by_x = gradient * _slope_of_root(at, exponent)
-            return unselected.alike(gradient, by_x)
-
-        return y, gradient_of
-
-    return found(x)
-
-
-def _slope_of_root(x, exponent):
-    zero = tf.equal(x, 0)
-    slope = tf.pow(tf.where(zero, tf.ones_like(x), x), _number(exponent - 1, x.dtype))
-    return tf.math.conj(tf.where(zero, tf.zeros_like(x), exponent * slope))
+    return logaddexp(*operands.promoted("logaddexp2", x1, x2), rate=math.log(2))
 
 
 def _sinc(x):
-    (x,) = _promoted("sinc", x)
+    (x,) = operands.promoted("sinc", x)
     return special.sine_ratio(x * tf.constant(math.pi, x.dtype))
 
 
 def _ldexp(x1, x2):
-    x1, exponent = _promoted("ldexp", x1, x2)
+    x1, exponent = operands.promoted("ldexp", x1, x2)
     factor = tf.pow(tf.constant(2.0, x1.dtype), exponent)
     return tf.where(tf.math.is_inf(x1), x1, tf.math.multiply_no_nan(factor, x1))
 
@@ -116,7 +54,7 @@ def _clip(x, x_min, x_max):
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating:
         return plain(knp.clip)(x, x_min, x_max)
-    low, high = (_number(bound, x.dtype) for bound in (x_min, x_max))
+    low, high = (operands.number(bound, x.dtype) for bound in (x_min, x_max))
     x = tf.where(x > high, high, x)
     return tf.where(x < low, low, x)
 
@@ -125,17 +63,13 @@ def _hard_tanh(x):
     return _clip(x, -1.0, 1.0)
 
 
-def _std(x, axis=None, keepdims=False):
-    return root(knp.var(x, axis, keepdims))
-
-
 def _relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     """The lower side at the threshold, and none of the slope at the maximum."""
     if threshold == 0 and max_value in (None, 6):
         return plain(activations.ReLU.static_call)(x, negative_slope, max_value, threshold)
     above = x
     if max_value is not None:
-        above = tf.where(x < max_value, tf.nn.relu(x), _number(max_value, x.dtype))
+        above = tf.where(x < max_value, tf.nn.relu(x), operands.number(max_value, x.dtype))
     return tf.where(x > threshold, above, negative_slope * (x - threshold))
 
 
@@ -154,8 +88,8 @@ def _fmod(x1, x2):
     """x1 - q x2 for a whole number q, which does not vary."""
     value = plain(knp.fmod)(x1, x2)
     x1, x2 = (tf.cast(x, value.dtype) for x in (x1, x2))
-    found = x1 - held(tf.round((x1 - value) / x2)) * x2
-    return found + held(value - found)
+    found = x1 - operands.held(tf.round((x1 - value) / x2)) * x2
+    return found + operands.held(value - found)
 
 
 def _ones_like(input, dtype=None, name=None, **options):
@@ -174,7 +108,7 @@ def _like(number, function, x, dtype, name, options):
 
 
 def _cbrt(x):
-    (x,) = _promoted("cbrt", x)
+    (x,) = operands.promoted("cbrt", x)
     return tf.where(x < 0, -tf.pow(-x, 1 / 3), tf.pow(x, 1 / 3))
 
 
@@ -191,40 +125,10 @@ def _exponential_below_zero(x, scale, rate):
     return tf.where(below, scale * tf.math.expm1(tf.where(below, x, tf.zeros_like(x)) * rate), x)
 
 
-def _norm(x, ord=None, axis=None, keepdims=False):
-    x = tf.convert_to_tensor(x)
-    axes = list(range(x.shape.rank) if axis is None else tf.nest.flatten(axis))
-    vector = len(axes) == 1
-    if not x.dtype.is_integer and (ord in (None, "fro") or (vector and ord == 2)):
-        return _euclidean_norm(x, axes, keepdims)
-    if not x.dtype.is_floating or not vector or isinstance(ord, str) or not 0 < ord < math.inf:
-        return plain(linalg.norm)(x, ord, axis, keepdims)
-    return root(tf.reduce_sum(tf.pow(tf.abs(x), _number(ord, x.dtype)), axes, keepdims), 1 / ord)
-
-
-def _tf_norm(tensor, ord="euclidean", axis=None, keepdims=None, name=None):
-    matrix = axis is not None and len(tf.nest.flatten(axis)) == 2
-    if ord not in ("euclidean", "fro") and (matrix or ord != 2):
-        return plain(tf.norm)(tensor, ord, axis, keepdims, name)
-    return _euclidean_norm(tf.convert_to_tensor(tensor), axis, bool(keepdims))
-
-
-def _euclidean_norm(x, axes, keepdims):
-    axes = None if axes is None else list(tf.nest.flatten(axes))
-    return root(tf.reduce_sum(x * tf.math.conj(x), axes, keepdims))
-
-
-def _cdist(x, y):
-    plain(kmath.cdist)(x, y)  # raises where the shapes do not fit
-    x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-    difference = tf.expand_dims(x, -2) - tf.expand_dims(y, -3)
-    return root(tf.reduce_sum(tf.square(difference), axis=-1))
-
-
 def _reduce_logsumexp(input_tensor, axis=None, keepdims=False, name=None):
     x = tf.convert_to_tensor(input_tensor)
     largest = tf.reduce_max(x, axis, keepdims=True)
-    shift = held(tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest)))
+    shift = operands.held(tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest)))
     total = tf.math.log(tf.reduce_sum(tf.exp(x - shift), axis, keepdims=True)) + shift
     if keepdims:
         return total
@@ -286,7 +190,7 @@ TABLE = [
     ("make_function_context", _function_context, function_context),
     ("logaddexp", _logaddexp, knp),
     ("logaddexp2", _logaddexp2, knp),
-    ("hypot", _hypot, knp),
+    ("hypot", norms.hypot, knp),
     ("sinc", _sinc, knp),
     ("ldexp", _ldexp, knp),
     ("clip", _clip, knp),
@@ -299,10 +203,10 @@ TABLE = [
     ("static_call", _relu, activations.ReLU),
     ("elu", _elu, nn),
     ("celu", _celu, nn),
-    ("std", _std, knp),
-    ("norm", _norm, linalg),
-    ("norm", _tf_norm, tf, tf.linalg),
-    ("cdist", _cdist, kmath),
+    ("std", norms.std, knp),
+    ("norm", norms.norm, linalg),
+    ("norm", norms.tf_norm, tf, tf.linalg),
+    ("cdist", norms.cdist, kmath),
     ("reduce_logsumexp", _reduce_logsumexp, tf, tf.math),
     ("moments", _moments, tf.nn),
     ("ImageProjectiveTransformV3", _project, tf.raw_ops),

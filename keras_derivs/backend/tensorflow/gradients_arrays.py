@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.backend.tensorflow import functions
+from keras_derivs.backend.tensorflow import functions, norms
 from keras_derivs.backend.tensorflow.gradients import by_formula, gradient_of
 
 MAX_STEPS = 31  # doublings along an axis of unknown length
@@ -103,7 +103,7 @@ def _segment_products(x, segments, count):
 @by_formula
 def _euclidean_norm(op, x, axes):
     squares = tf.reduce_sum(x * tf.math.conj(x), axes, op.get_attr("keep_dims"))
-    return functions.root(squares)
+    return norms.root(squares)
 
 
 @gradient_of("SoftmaxCrossEntropyWithLogits")

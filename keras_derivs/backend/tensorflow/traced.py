@@ -14,9 +14,9 @@ from keras_derivs.backend.tensorflow import (
     across,
     comparisons,
     exact,
-    functions,
     gradients,
     kinks,
+    operands,
     quotients,
 )
 
@@ -246,5 +246,5 @@ def _type(node):
         return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
     if node.op in VECTORS and not any(node.attr[key].b for key in ("compute_uv", "compute_v")):
         return f"{node.op} (values)"
-    held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(functions.HELD)
+    held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(operands.HELD)
     return "Identity" if held else node.op  # held: what the result does not depend on

@@ -13,7 +13,7 @@ from keras import ops
 from keras_derivs import backend
 from keras_derivs.engine import layout
 from keras_derivs.engine.sums import weighted_sum
-from keras_derivs.engine.target import scatter, size, take
+from keras_derivs.engine.target import size, take
 from keras_derivs.engine.taylor.carried import carried
 from keras_derivs.engine.taylor.polynomial import Polynomial
 from keras_derivs.engine.taylor.propagate import apply_output
@@ -21,9 +21,6 @@ from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.shapes import spread
 from keras_derivs.engine.taylor.space import Space
 from keras_derivs.engine.terms import Sum, single_terms
-
-# Of a Laplacian's directions, by default: fewer at once stay in the processor's cache.
-MIN_CHUNK, MAX_CHUNKS = 25, 4
 
 
 def propagate(target, space, tangents):
@@ -139,13 +136,13 @@ def _along_columns(target, request, space_of, wanted):
             poly = propagate(target, space, {k: {(0,): directions}})
             y = poly.value
             for piece, term in zip(pieces, wanted):
-                piece.append(_coefficient(poly, term))
+                piece.append(coefficient(poly, term))
         for results, piece in zip(found, pieces):
             results.append(piece[0] if len(piece) == 1 else ops.concatenate(piece, axis=0))
     return y, found
 
 
-def _coefficient(y, term):
+def coefficient(y, term):
     """A coefficient of the full shape, zeros where it is absent."""
     y = spread(y)
     if term in y.table:
@@ -163,60 +160,6 @@ def _rows_by_columns(c, rows):
     return take(c, rows)
 
 
-def laplacian(target, request):
-    """sum_d w_d d2y/dv_d^2 along the directions v_d, of y's shape.
-
-    Every selected entry of x is a direction unless others are given, and weights are one. Each
-    chunk of directions computes the model's value anew; a compiler does so once.
-    """
-    selected = [(k, _all_columns(target.xs[k], columns)) for k, columns in request.columns]
-    count = sum(len(columns) for _, columns in selected)
-    count = count if request.directions is None else request.directions.shape[0]
-    weights = np.ones(count) if request.weights is None else request.weights
-    results, chunk_size = [], request.chunk_size or max(MIN_CHUNK, -(-count // MAX_CHUNKS))
-    for start in range(0, count, chunk_size):
-        chunk = range(start, min(start + chunk_size, count))
-        moves = _moves(target, selected, request.directions, chunk)
-        y, result = _collapsed(target, moves, weights[chunk.start : chunk.stop])
-        results.append(result)
-    return y, [sum(results[1:], start=results[0])]
-
-
-def _moves(target, selected, directions, chunk):
-    """For each x, what the directions of a chunk change in it: (D, 1, *shape)."""
-    moves, start = {}, 0
-    for k, columns in selected:
-        x = target.xs[k]
-        if directions is None:
-            part = (np.arange(len(columns)) + start == np.asarray(chunk)[:, None]) * 1.0
-        else:
-            part = directions[chunk.start : chunk.stop, start : start + len(columns)]
-        start += len(columns)
-        if isinstance(part, np.ndarray) and not part.any():
-            continue
-        move = _at_columns(part, columns, size(x))
-        move = ops.reshape(ops.cast(move, x.dtype), (len(chunk), 1, *x.shape[1:]))
-        moves[k] = moves[k] + move if k in moves else move
-    return moves
-
-
-def _at_columns(part, columns, entries):
-    """Spread (D, columns) to (D, entries): zero where nothing is selected."""
-    if not isinstance(part, np.ndarray):
-        return scatter(part, columns, entries)
-    placed = np.zeros((len(part), entries))
-    np.add.at(placed, (slice(None), np.asarray(columns)), part)
-    return placed
-
-
-def _collapsed(target, moves, weights):
-    """y, and sum_d w_d d2y/dv_d^2 along directions v_d that are given for each x."""
-    whole = Sum(((0, 0),), (tuple(weights.tolist()),))
-    space = Space(sums=[whole], directions=len(weights))
-    y = propagate(target, space, {k: {(0,): move} for k, move in moves.items()})
-    return y.value, _coefficient(y, whole) * 2
-
-
 def hessian(target, request):
     """For each pair of entries of x, (B, rows, columns, columns)."""
     terms = layout.terms(request, target.xs)
@@ -228,7 +171,7 @@ def hessian(target, request):
     return y, layout.assemble(request, target.xs, found.get)
 
 
-def _all_columns(x, columns):
+def all_columns(x, columns):
     entries = size(x)
     if columns is not None and isinstance(entries, int):
         return columns
@@ -245,7 +188,7 @@ def one_hot(x, columns):
 
 def _places(x, columns):
     """A row for each column: one at its place among the entries of x, zero elsewhere."""
-    columns = np.asarray(_all_columns(x, columns))
+    columns = np.asarray(all_columns(x, columns))
     places = np.zeros((len(columns), size(x)))
     places[np.arange(len(columns)), columns] = 1
     return places
