@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf  # noqa: F401 (kinks are found in TensorFlow's graphs)
+import tensorflow as tf  # kinks are found in TensorFlow's graphs
 from keras import layers, ops
 from truth import EXACT, close
 
@@ -40,6 +40,33 @@ def softplus(x, y):
     return [slope, 0 * x, slope * (1 - slope), 0 * x, 0 * x]
 
 
+def exponential(x, y):
+    return [np.exp(x), 0 * x, np.exp(x), 0 * x, 0 * x]
+
+
+def used_twice(x, y):
+    larger = ops.maximum(x, y)
+    return larger * (x + y - larger)
+
+
+def exponential_product(x, y):
+    larger = ops.exp(ops.maximum(x, y))
+    return larger * (ops.exp(x) + ops.exp(y) - larger)
+
+
+def parts(x, y):
+    positive = ops.maximum(x, 0.0)
+    return ops.exp(positive) + ops.exp(x - positive) - 1
+
+
+def in_functions(x, y):
+    """The product of two functions of TensorFlow, one inside another."""
+    larger = tf.function(lambda x, y: tf.maximum(x, y))
+    smaller = tf.function(lambda x, y: tf.minimum(x, y))
+    outer = tf.function(lambda z: larger(z[:, :1], z[:, 1:]) + 0 * z[:, :1])
+    return layers.Lambda(lambda z: outer(z) * smaller(z[:, 1:], z[:, :1]))(both(x, y))
+
+
 # name -> (function, its true derivatives)
 SMOOTH = {
     "product": (lambda x, y: ops.maximum(x, y) * ops.minimum(x, y), product),
@@ -56,11 +83,15 @@ SMOOTH = {
     "same pieces": (lambda x, y: ops.where(x > y, x, y) * ops.where(x > y, y, x), product),
     "other pieces": (lambda x, y: ops.where(x > y, x, y) * ops.where(y > x, x, y), product),
     "softplus": (lambda x, y: ops.relu(x) + ops.log1p(ops.exp(-ops.abs(x))), softplus),
+    "used twice": (used_twice, product),
+    "a function of it": (exponential_product, lambda x, y: [np.exp(x + y)] * 5),
+    "parts": (parts, exponential),
 }
 KINKED = {
     "one": lambda x, y: ops.maximum(x, y) + ops.relu(x) * ops.abs(y),
     "relu": lambda x, y: layers.Dense(1)(layers.Dense(3, "relu")(layers.Dense(3, "relu")(both(x, y)))),
     "unselected": lambda x, y: ops.where(x > 0, x * ops.log(ops.where(x > 0, x, 1.0)), 0 * x),
+    "one use": lambda x, y: layers.Dense(2, "gelu")(ops.maximum(x, y)),
     "bounds": lambda x, y: ops.clip(x, -1, 1) + ops.hard_sigmoid(x) + ops.where(x > 1, x, 1.0),
     "range": lambda x, y: along(ops.ptp, ops.concatenate([x, y, x * y], axis=1)),
     "PReLU": lambda x, y: layers.PReLU("ones")(x + y),
@@ -81,6 +112,12 @@ def test_smooth(name, strategy, float64):
     expected = [np.reshape(d, (-1, 1)) for d in true(*AT.T)]
     for found, derivative in zip(layer(AT), expected):
         close(found, derivative, EXACT["float64"])
+
+
+def test_in_functions_of_the_framework(float64):
+    layer = kd.Partials(model_of(in_functions, "float64"), TERMS)
+    for found, derivative in zip(layer(AT), product(*AT.T)):
+        close(found, np.reshape(derivative, (-1, 1)), EXACT["float64"])
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*(Piecewise|No second derivative)")

@@ -346,6 +346,23 @@ def test_numpy_code_is_an_error():
         kd.Gradient(model)
 
 
+def test_what_passes_through_a_variable_is_an_error():
+    kept = tf.Variable(np.zeros((1, 3), "float32"), shape=(None, 3))
+
+    def written(x):
+        kept.assign(x * x)
+        return x + kept
+
+    def read_before(x):
+        y = x + 0 * tf.reduce_sum(kept)
+        kept.assign(x * x)
+        return y
+
+    kd.Gradient(around(Function(read_before)))
+    with pytest.raises(ValueError, match="'ReadVariableOp' in 'planted'.*would be missing"):
+        kd.Gradient(around(Function(written, name="planted")))
+
+
 def test_numpy_code_in_a_custom_gradient_has_no_second_derivative():
     model = around(Function(numpy_slope, name="planted"))
     kd.Gradient(model)

@@ -2,12 +2,14 @@
 
 At a kink an operation has the derivative of one side, or the mean of both, by convention. If the
 kinks cancel, that is exact at every order where all operations take the same side, and at first
-order where all take the mean. In all other cases the operations are told of.
+order where all take the mean. In all other cases the operations are told of, also where they are
+one: M (x + y - M) is x y, where M is the larger of both.
 """
 
 import collections
 import itertools
 import math
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -15,36 +17,69 @@ LOWER, MEAN, UPPER = -1, 0, 1
 # operations of one number z with a kink at 0, and the side of z that they take there
 OF_ONE = {"Abs": MEAN, "Elu": UPPER, "LeakyRelu": LOWER, "Relu": LOWER, "Selu": UPPER}
 OF_TWO = {"Maximum", "Minimum"}
+EXTREMA = {*OF_TWO, "Max", "Min"}  # those of an absolute value are told of as such
 OF_MANY = {"Max": MEAN, "Min": MEAN, "MaxPool": UPPER, "TopKV2": UPPER}
 # of a - b, where both are equal and the comparison is false, or true
 COMPARISONS = {"Greater": LOWER, "GreaterEqual": UPPER, "Less": UPPER, "LessEqual": LOWER}
 LOGICAL = {"LogicalAnd", "LogicalNot", "LogicalOr", "BroadcastTo", "Reshape", "ExpandDims"}
 JOINED = {"ConcatV2", "Pack"}
 SAME = {"Cast", "Identity", "StopGradient"}
+FOLLOWED = {
+    "Abs", "AddV2", "Cos", "Cosh", "Exp", "Identity", "Log", "Log1p", "Mul", "Neg", "RealDiv",
+    "Sigmoid", "Sin", "Sinh", "Softplus", "Sqrt", "Square", "Sub", "Tanh",
+}  # fmt: skip
 KINKED = {*OF_ONE, *OF_TWO, *OF_MANY, "Relu6", "SelectV2", "Select"}
 
 
-def cancelling(nodes, between):
+def marked(steps, nodes):
+    """The steps of a graph, with the lowest order at which each may be wrong at a kink."""
+    between = {step.name for step in steps if step.on_the_way}
+    orders = _cancelling(nodes, [node for node in nodes if node.name in between])
+    return [replace(step, cancels=orders.get(step.name)) for step in steps]
+
+
+def _cancelling(nodes, between):
     """name -> the lowest order at which the derivative of an operation may be wrong at a kink."""
-    found = [node for node in nodes if node.name in between and node.op in KINKED]
-    if not found or (len(found) == 1 and found[0].op not in OF_ONE):
+    found = [node for node in between if node.op in KINKED]
+    if not found:
         return {}
     graph, groups, orders = _Graph(nodes), collections.defaultdict(list), {}
+    again = _used_again(found, between)
     for node in found:
         for difference, side, single in graph.kinks(node):
             key, sign = graph.normal(difference)
             groups[key].append((node.name, side * sign, single))
     for kinks in groups.values():
-        order = _order([side for _, side, _ in kinks], [single for _, _, single in kinks])
+        alone = len(kinks) == 1 and kinks[0][0] not in again
+        sides, single = [side for _, side, _ in kinks], any(single for *_, single in kinks)
+        order = None if alone else _order(sides, single)
         orders |= {name: min(order, orders.get(name, order)) for name, *_ in kinks if order}
     return orders
 
 
 def _order(sides, single):
-    """At which order the kinks of one group may be wrong; `None`: they are right, or alone."""
+    """At which order the kinks of one group may be wrong; `None`: they are right."""
     if len(set(sides)) > 1:
         return 1
-    return 2 if MEAN in sides and len(sides) > 1 and any(single) else None
+    return 2 if MEAN in sides and single else None
+
+
+def _used_again(found, nodes):
+    """The names of those whose result, or a function of it, is used by several operations."""
+    uses = collections.defaultdict(dict)
+    for node in nodes:
+        for source in node.input:
+            uses[source.split(":")[0]][node.name] = node
+    return {node.name for node in found if node.op in EXTREMA and _branches(node.name, uses)}
+
+
+def _branches(name, uses):
+    while len(uses[name]) == 1:
+        (node,) = uses[name].values()
+        if node.op not in FOLLOWED:
+            return False
+        name = node.name
+    return len(uses[name]) > 1
 
 
 class _Graph:
@@ -72,13 +107,9 @@ class _Graph:
     def node(self, source):
         return self.nodes.get(source.split(":")[0])
 
-    @staticmethod
-    def inputs(node):
-        return [source for source in node.input if not source.startswith("^")]
-
     def kinks(self, node):
         """(difference, side, whether it is one number) of each kink: where that is zero."""
-        x, *others = self.inputs(node)
+        x, *others = node.input
         if node.op in OF_ONE:
             yield from ((self.terms(part), OF_ONE[node.op], True) for part in self.parts(x))
         elif node.op == "Relu6":
@@ -91,7 +122,7 @@ class _Graph:
             yield self.of_many(node, x)
         else:
             for comparison in self.comparisons(x):
-                yield self.difference(*self.inputs(comparison)), COMPARISONS[comparison.op], True
+                yield self.difference(*comparison.input), COMPARISONS[comparison.op], True
 
     def of_many(self, node, x):
         parts, side = self.parts(x), OF_MANY[node.op]
@@ -105,13 +136,13 @@ class _Graph:
         if node is not None and node.op in COMPARISONS:
             yield node
         elif node is not None and node.op in LOGICAL:
-            yield from itertools.chain(*map(self.comparisons, self.inputs(node)))
+            yield from itertools.chain(*map(self.comparisons, node.input))
 
     def parts(self, source):
         node = self.node(source)
         if node is None or node.op not in JOINED:
             return [source]
-        inputs = self.inputs(node)
+        inputs = node.input
         return inputs[:-1] if node.op == "ConcatV2" else inputs
 
     def difference(self, a, b):
@@ -122,7 +153,7 @@ class _Graph:
         node = self.node(source)
         if node is None or not depth:
             return {self.number(source): 1.0}
-        inputs = self.inputs(node)
+        inputs = node.input
         inner = lambda n: self.terms(inputs[n], depth - 1)  # noqa: E731
         if node.op in SAME:
             return inner(0)

@@ -4,6 +4,7 @@ A plain tape says nothing where a part of a derivative is lost. An operation lie
 depends on an input and the output depends on it, other than through a stopped gradient.
 """
 
+import collections
 import graphlib
 
 import tensorflow as tf
@@ -15,15 +16,17 @@ from keras_derivs.backend.tensorflow import (
     comparisons,
     exact,
     gradients,
+    inlined,
     kinks,
     operands,
     quotients,
+    state,
 )
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
     "PyFunc", "PyFuncStateless", "HSVToRGB", "ExtractGlimpse", "DrawBoundingBoxes", "LinSpace",
-    "RandomShuffle", "Range",
+    "RandomShuffle", "Range", *state.READS,
 }  # fmt: skip
 STOPPED = {"StopGradient"}
 # Constant piece by piece: the derivative of what passes through them is zero.
@@ -34,7 +37,6 @@ FLAT = {
 # The gradients of vectors, and second derivatives of values, need values that differ.
 VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
 VALUES = {f"{name} (values)" for name in VECTORS}
-# Where a loop keeps what its gradient needs.
 KEPT = {"EmptyTensorList", "TensorListPushBack", "TensorListPopBack"}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # They round, and their gradient takes that for the identity.
@@ -49,7 +51,6 @@ ENDS = {
     "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
     "LessEqual", "Greater", "GreaterEqual", "IsNan", "IsInf", "IsFinite", "Assert",
 }  # fmt: skip
-CALLS = ("f", "cond", "body", "then_branch", "else_branch")
 CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
 
 
@@ -63,8 +64,10 @@ def traced(run, inputs, wrt):
             tape.watch(chosen)
             y = tf.identity(run(list(xs)))
         graph = tf.compat.v1.get_default_graph()
-        found = _on_the_way(graph, chosen, [y])
-        forward[:] = [step for _, step in found], _num_bytes(graph.get_operations())
+        definition = graph.as_graph_def(add_shapes=True)
+        found = _on_the_way(definition, chosen, [y])
+        steps = kinks.marked([step for _, step in found], inlined.inlined(definition))
+        forward[:] = steps, _num_bytes(graph.get_operations())
         if not any(step.on_the_way and _is_to_look_at(node) for node, step in found):
             return (y,)
         try:
@@ -98,26 +101,23 @@ def _inside_custom(concrete, wrt, steps):
     if not custom or not slopes:
         return []
     xs = [concrete.inputs[position] for position in wrt]
+    found = _on_the_way(concrete.graph.as_graph_def(), xs, slopes)
     return [
         Step(step.type, f"{custom[0].name}/{step.name}")
-        for _, step in _on_the_way(concrete.graph, xs, slopes)
+        for _, step in found
         if step.on_the_way and step.type in STOPPED | LOST and step.name not in known
     ]
 
 
 def _num_bytes(operations):
-    shapes = [
-        (y.shape, y.dtype.size)
-        for operation in operations
-        for y in operation.outputs
-        if operation.type not in ("Const", "ReadVariableOp") and y.shape.is_fully_defined()
-    ]
-    return sum(shape.num_elements() * size for shape, size in shapes)
+    kept = [op for op in operations if op.type not in ("Const", "ReadVariableOp")]
+    tensors = [y for op in kept for y in op.outputs if y.shape.is_fully_defined()]
+    return sum(y.shape.num_elements() * y.dtype.size for y in tensors)
 
 
 def _on_the_way(graph, inputs, outputs):
     """Every node of a graph, with its step."""
-    graph = graph.as_graph_def(add_shapes=True)
+    state.link(graph)
     library = {function.signature.name: function for function in graph.library.function}
     starts, ends = ({x.op.name for x in tensors} for tensors in (inputs, outputs))
     return _walk(graph.node, starts, ends, library, "")
@@ -127,14 +127,13 @@ def _walk(nodes, starts, ends, library, scope):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends, reached)
     between = reached & needed - starts | comparisons.added(nodes, _sources, reached, needed)
-    found, cancels = [], kinks.cancelling(nodes, between)
+    found = []
     for node in nodes:
         if node.op == "Placeholder" or node.op in KEPT:
             continue
-        on_the_way, order = node.name in between, cancels.get(node.name)
-        step = Step(_type(node), scope + node.name, on_the_way, _is_own(node), cancels=order)
-        found.append((node, step))
-        for key in set(CALLS) & set(node.attr):
+        on_the_way = node.name in between
+        found.append((node, Step(_type(node), scope + node.name, on_the_way, _is_own(node))))
+        for key in set(inlined.BODIES) & set(node.attr):
             inner = library[node.attr[key].func.name]
             begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
             found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
@@ -144,23 +143,24 @@ def _walk(nodes, starts, ends, library, scope):
 def _inside(node, inner, key, reached):
     """Where the way enters and leaves a function that a node calls."""
     given = node.input[1:] if key.endswith("_branch") else node.input
+    loop = node.op.endswith("While")
     begins = {
         argument.name
         for argument, source in zip(inner.signature.input_arg, given)
-        if _source(source) in reached or node.op.endswith("While")
+        if _source(source) in reached or (loop and not state.is_state(argument))
     }
     return begins, {_source(value) for value in inner.ret.values()}
 
 
 def _forward(nodes, starts):
     """The names of what depends on `starts`."""
-    uses = {}
+    uses = collections.defaultdict(list)
     for node in nodes:
         for source in _sources(node):
-            uses.setdefault(source, []).append(node)
+            uses[source].append(node)
     reached, waiting = set(starts), list(starts)
     while waiting:
-        for node in uses.get(waiting.pop(), []):
+        for node in uses[waiting.pop()]:
             if node.name not in reached and node.op not in ENDS and not _is_logical(node):
                 reached.add(node.name)
                 waiting.append(node.name)
