@@ -83,6 +83,29 @@ def test_results_without_a_name_have_one_that_speaks(field):
     assert keras.Model(long, kd.diff(nameless, long)).output_names[0].startswith("partials")
 
 
+def test_slices_are_named_by_their_entry(tmp_path):
+    tx, grid = keras.Input((2,), name="tx"), keras.Input((None, 2), name="at")
+    t, x = tx[:, 0:1], ops.split(tx, 2, axis=1)[1]
+    out = layers.Dense(3, name="out")(layers.Dense(4, "tanh")(tx))
+    v = layers.Dense(1, name="v")(grid)
+    found = [
+        kd.diff(out, x, x),
+        *kd.partials(out[:, 1:2], (t,), (t, ops.expand_dims(tx[:, 1], 1))),
+        kd.diff(v, grid[..., 1:], batch_dims=2),
+    ]
+    model = keras.Model([tx, grid], found)
+    names = ["out_tx1_tx1", "out1_tx0", "out1_tx0_tx1", "v_at1"]
+    assert model.output_names == names
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").output_names == names
+    one = keras.Input((1,), name="x")
+    u = layers.Dense(1, name="u")(one)
+    assert keras.Model(one, kd.diff(u, one[:, :1])).output_names == ["u_x"]
+    nameless = keras.Input((2,))
+    w = layers.Dense(1, name="w")(nameless)
+    assert keras.Model(nameless, kd.diff(w, nameless[:, :1])).output_names[0].startswith("partials")
+
+
 def test_a_name_is_not_given_where_the_value_is_of_another_mode():
     """Of a network with dropout the value in training is not that of the pass of derivatives."""
     x = keras.Input((1,), name="x")

@@ -5,7 +5,7 @@ Keras calls a model's outputs by the operations that made them.
 
 import re
 
-from keras_derivs.graph import private
+from keras_derivs.graph import private, slices
 from keras_derivs.graph.nodes import consumers, producer
 
 
@@ -23,13 +23,23 @@ def given_name(tensor):
     return None if re.fullmatch(chosen, operation.name) else operation.name
 
 
-def speaking_name(y, coordinates):
+def speaking_name(y, coordinates, batch_dims=1):
     """`u_xx` for the derivative of u by x and x; `None` where one of them has no name."""
-    names = [given_name(tensor) for tensor in (y, *coordinates)]
+    names = [_name(tensor, batch_dims) for tensor in (y, *coordinates)]
     if None in names:
         return None
     own, *by = names
     return "_".join([own, "".join(by) if all(len(name) == 1 for name in by) else "_".join(by)])
+
+
+def _name(tensor, batch_dims):
+    """What a user called a tensor; `tx1` for entry 1 of what was called `tx`."""
+    whole = slices.whole(tensor, lambda x: given_name(x) is not None)
+    own = whole is not None and given_name(whole)
+    if not own or whole is tensor:
+        return own or None
+    entry = slices.entry(tensor, whole, batch_dims)
+    return None if entry is None else own + "_".join(map(str, entry))
 
 
 def free(name, tensor, sideways=False):

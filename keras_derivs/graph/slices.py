@@ -42,6 +42,28 @@ def source(x, y, batch_dims=1):
     return root, None if indices is None else indices.reshape(-1)
 
 
+def whole(x, stops):
+    """The first tensor for which `stops`, of those that `x` is copied from step by step."""
+    while not stops(x):
+        node = producer(x)
+        if not _selects(node) or len(needs(node)) > 1:
+            return None
+        x = needs(node)[0]
+    return x
+
+
+def entry(x, whole, batch_dims=1):
+    """The index in one row of `whole` of the one number per row that `x` holds; or `None`."""
+    root, indices, _ = _part(x, whole)
+    shape = shape_of_row(whole, whole, batch_dims)
+    if root is not whole or indices is None or None in shape:
+        return None
+    found = np.unique(indices % math.prod(shape))
+    if len(found) > 1 or any(n != 1 for n in shape_of_row(x, whole, batch_dims)):
+        return None
+    return [n for n, size in zip(map(int, np.unravel_index(found[0], shape)), shape) if size > 1]
+
+
 def shape_of_coordinate(x, y, batch_dims):
     """The shape of one row of `x`, which may be a slice of a tensor that `y` is computed from."""
     return shape_of_row(x, x if batch_dims == 1 else _part(x, y)[0], batch_dims)

@@ -32,7 +32,7 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
         A list with one symbolic tensor of the shape of `y` for each term; for a dict of terms a
         dict, and outputs of a model that are made so have these names. Without names of their
         own, derivatives of a tensor `u` by inputs `t`, `x`, called so by `name=`, are `u_t`,
-        `u_xx`.
+        `u_xx`; those by columns of an input `tx` are `u_tx0`, `u_tx1_tx1`.
 
     Raises:
         ValueError: `y` does not depend on a coordinate, a coordinate is not scalar, or a
@@ -56,8 +56,10 @@ def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     if len(terms) == 1 and isinstance(terms[0], dict) and not _is_combination(terms[0]):
         return _named_partials(y, check_names(terms[0]), options)
     _check_terms(terms, y, options)
+    rows = 2 if options.get("batch_dims") == 2 else 1
     names = [
-        graph.speaking_name(y, term) if isinstance(term, tuple) and term else None for term in terms
+        graph.speaking_name(y, term, rows) if isinstance(term, tuple) and term else None
+        for term in terms
     ]
     if len(terms) == 1 and names[0] and "name" not in options:
         options["name"], names = graph.free(names[0], y, sideways=True), [None]
