@@ -205,6 +205,19 @@ def component_of_a_vector(tx, t, x, u):
     return [g, kd.jacobian(g, tx), kd.gradient(kd.jacobian(y, x), tx, component=(2, 0))]
 
 
+def penalties(tx, t, x, u):
+    """They are functions of first derivatives, which others of the network need, too."""
+    y = layers.Dense(2, "tanh")(ops.concatenate([u, tx], axis=1))
+    return [
+        kd.gradient_penalty(y, tx, target=1.0, component=1),
+        kd.jacobian_penalty(y, tx),
+        kd.jacobian_penalty(y, [t, x], return_value=True)[1],
+        kd.log_determinant(y, tx),
+        kd.divergence(y, tx),
+        kd.laplacian(y, tx),
+    ]
+
+
 def stream_function(tx, t, x, psi):
     u, v = kd.diff(psi, x), -kd.diff(psi, t)
     return [u, v, kd.diff(v, x, x), kd.diff(2 * u + 3 * v, t), kd.laplacian(u / 4 - v, tx)]
@@ -230,7 +243,7 @@ def matrices_of_matrices(tx, t, x, u):
 
 
 THROUGH_ARITHMETIC = [
-    component_of_a_vector, stream_function, columns_of_a_network, sums_and_concatenations,
+    component_of_a_vector, penalties, stream_function, columns_of_a_network, sums_and_concatenations,
     matrices_of_matrices,
 ]  # fmt: skip
 
@@ -259,6 +272,62 @@ def test_what_varies_is_no_coefficient(field):
     fused, values = kd.fuse(model), [points((5, 2), "float64", n) for n in range(2)]
     nu.assign(-3.0)
     for one, two in zip(fused(values), model(values), strict=True):
+        close(one, two, DOUBLE)
+
+
+def critic(num_inputs):
+    x, given = (keras.Input((num_inputs,), dtype="float64") for _ in range(2))
+    return x, keras.Sequential([given, layers.Dense(4, "tanh"), layers.Dense(1)])
+
+
+@pytest.mark.parametrize("num_inputs", [3, 5000])
+def test_a_penalty_takes_the_gradient_that_is_there(num_inputs, float64, tmp_path):
+    """Of an image, too, where its partial derivatives are too many to be told one by one."""
+    x, net = critic(num_inputs)
+    outputs = {
+        "penalty": kd.GradientPenalty(net, target=1.0)(x),
+        "slope": kd.gradient(net(x), x),
+        "norm": kd.gradient_penalty(net(x), x),
+        "other": kd.GradientPenalty(net, target=2.0)(x),
+    }
+    model, at = keras.Model(x, outputs), points((4, num_inputs), "float64")
+    fused = kd.fuse(model)
+    derivatives = [one for one in fused.layers if getattr(one, "is_derivative", False)]
+    assert sum(one.explain().count("1 backward pass") for one in derivatives) == len(derivatives)
+    assert len(derivatives) == 2  # `net(x)` is there twice
+    fused.save(tmp_path / "fused.keras")
+    for copy in (fused, keras.models.load_model(tmp_path / "fused.keras")):
+        found, expected = copy(at), model(at)
+        for name in outputs:
+            close(found[name], expected[name], DOUBLE)
+
+
+def test_layers_share_a_pass_with_functions(float64):
+    x, net = critic(2)
+    y = net(x)
+    outputs = [y, kd.GradientPenalty(net)(x), kd.Laplacian(net)(x), kd.gradient(y, x)]
+    model, at = keras.Model(x, outputs), points((4, 2), "float64")
+    fused = kd.fuse(model)
+    assert [k for k in kinds(fused) if k in ("Fused", "Between", "Laplacian")] == ["Fused"]
+    assert "GradientPenalty" not in kinds(fused)
+    for one, two in zip(fused(at), model(at), strict=True):
+        close(one, two, DOUBLE)
+
+
+def test_what_has_nothing_to_share_stays(float64):
+    x, net = critic(3)
+    y = net(x)
+    outputs = [
+        y,
+        kd.Laplacian(net, num_samples=2, seed=1)(x)[:, :0],
+        kd.GradientPenalty(net, training=None)(x),
+        kd.jacobian_penalty(y, x, num_samples=3)[:, :0],
+        kd.log_determinant(layers.Dense(3)(layers.Dense(3, "tanh")(x)), x),
+    ]
+    model, at = keras.Model(x, outputs), points((4, 3), "float64")
+    fused = kd.fuse(model)
+    assert kinds(fused) == kinds(model)
+    for one, two in zip(fused(at), model(at), strict=True):
         close(one, two, DOUBLE)
 
 

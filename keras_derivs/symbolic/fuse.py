@@ -7,11 +7,12 @@ import keras
 
 from keras_derivs import graph
 from keras_derivs.graph import private
-from keras_derivs.symbolic import combination
+from keras_derivs.symbolic import again, combination
 from keras_derivs.symbolic.absorbed import Uses, placed
 from keras_derivs.symbolic.between import BetweenTensors
 from keras_derivs.symbolic.fused import Fused
 from keras_derivs.symbolic.members import contents, groups_of
+from keras_derivs.symbolic.opened import candidates, opened, shared
 from keras_derivs.symbolic.plain import is_plain
 from keras_derivs.typing import Model
 
@@ -24,7 +25,9 @@ def fuse(model: Model) -> Model:
     place, as if all had been written as one `kd.partials`, wherever that costs fewer passes. It
     sees through linear arithmetic in between, and leaves what it cannot merge as it was. A sum of
     derivatives, such as `diff(u, t, t) - 4 * diff(u, x, x)` or a Laplacian of a Laplacian, is
-    carried as one coefficient. Weights and layers stay those of the given model.
+    carried as one coefficient. Penalties and log-determinants take the Jacobian that others need,
+    and so does a layer, such as `kd.Laplacian(net)(x)`, where `net(x)` is in the model. Weights
+    and layers stay those of the given model.
 
     Args:
         model: A functional `keras.Model` with derivatives between symbolic tensors in it.
@@ -52,12 +55,22 @@ def fuse(model: Model) -> Model:
             f"`fuse` needs a functional model, keras.Model(inputs, outputs). Received: {model!r}. "
             f"Elsewhere, ask for all derivatives in one `partials` or `Partials`."
         )
-    uses = Uses(graph.nodes_of(model), model.outputs)
-    known = _rebuild(uses, groups_of(uses))
-    outputs = keras.tree.map_structure(
-        lambda y: known.get(id(y), y), private.tree_of_outputs(model)
-    )
-    return keras.Model(private.tree_of_inputs(model), outputs, name=model.name)
+    model, uses, groups = _opened(model)
+    return again.model_of(model, _rebuild(uses, groups))
+
+
+def _opened(model):
+    """(the model with what shares a derivative written as a function of it, its uses, and its
+    groups of derivatives that share a pass)."""
+    wanted, existing = candidates(graph.nodes_of(model))
+    while True:
+        found, taken = opened(model, wanted, existing) if wanted else (model, {})
+        uses = Uses(graph.nodes_of(found), found.outputs)
+        groups = groups_of(uses)
+        kept = shared(wanted, taken, existing, groups)
+        if len(kept) == len(wanted):
+            return found, uses, groups
+        wanted = kept
 
 
 def _rebuild(uses, groups):
@@ -67,7 +80,7 @@ def _rebuild(uses, groups):
     within = _within_derivatives(uses.nodes)
     for node in uses.nodes:
         if id(node) not in merged:
-            _run_again(node, known if id(node) in within else ChainMap(known, values))
+            again.run(node, known if id(node) in within else ChainMap(known, values))
         for group in groups:
             if any(group.base is y for y in node.outputs):
                 value, found = _merge(group, known, uses)
@@ -91,14 +104,3 @@ def _merge(group, known, uses):
     value, *found = layer([y, *wrt, *layer.cut(y, wrt)])
     plain = is_plain(group.base, layer.derivative.model)
     return {id(group.base): value} if plain else {}, placed(group.results, found, uses)
-
-
-def _run_again(node, known):
-    """Call an operation again if something that it is called on was replaced."""
-    if not any(id(x) in known for x in node.input_tensors):
-        return
-    operation = node.operation
-    if isinstance(operation, BetweenTensors):
-        operation = type(operation).from_config(operation.get_config())
-    args, kwargs = node.arguments.fill_in({id(x): known.get(id(x), x) for x in node.input_tensors})
-    known.update(zip(map(id, node.outputs), keras.tree.flatten(operation(*args, **kwargs))))
