@@ -33,6 +33,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the sections `Args` and `Returns` say it in words
 napoleon_custom_sections = ["Input shape", "Output shape"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "keras_derivs"
 html_static_path = ["_static"]
@@ -87,5 +88,19 @@ def picture(notebook):
     return base64.b64decode("".join(image))
 
 
+def formula(display):
+    """Writes formulas as MathML, which browsers show by themselves: no script, no network."""
+
+    def visit(translator, node):
+        from docutils.nodes import SkipNode
+        from latex2mathml.converter import convert
+
+        translator.body.append(convert(node.astext(), display=display))
+        raise SkipNode
+
+    return visit, None
+
+
 def setup(app):
     app.connect("builder-inited", copy_notebooks)
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
