@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -95,7 +96,9 @@ def formula(display):
         from docutils.nodes import SkipNode
         from latex2mathml.converter import convert
 
-        translator.body.append(convert(node.astext(), display=display))
+        spaced = r'<mo lspace="0.17em" rspace="0.17em">\1</mo>'  # tanh, log, …
+        written = convert(node.astext(), display=display)
+        translator.body.append(re.sub("<mi>([a-z]{2,})</mi>", spaced, written))
         raise SkipNode
 
     return visit, None
