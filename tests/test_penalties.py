@@ -249,6 +249,15 @@ def test_a_volume_can_be_derived_twice(float64):
     close(kd.Gradient(volume)(x), jacobian(volume, x, step=2e-4)[:, 0], DIFFERENCES[1] * 100)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", backend.MODES)
+def test_a_volume_can_be_derived_in_every_mode(mode, float64):
+    """XLA has no LU, and takes QR."""
+    model, x = build("sequential", "float64", num_outputs=3)
+    slope = kd.Gradient(kd.LogDeterminant(model))
+    close(backend.compiled(slope, mode)(x), as_numpy(slope(x)), EXACT["float64"])
+
+
 def test_no_volume():
     fold = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: ops.abs(x) * x)])
     found = as_numpy(kd.LogDeterminant(fold)(np.array([[0.0, 1.0], [1.0, 1.0]])))

@@ -5,6 +5,8 @@ import numpy as np
 from keras import layers, ops
 from precision import precision
 
+import keras_derivs as kd
+
 # classes that stand in no row, and why
 LEFT_OUT = {
     "no layers of a model by themselves": (layers.Layer, layers.InputLayer, layers.Wrapper),
@@ -126,6 +128,16 @@ def on_itself(layer, **kwargs):
 
 def cells(make):
     return lambda x: layers.RNN(make())(x)
+
+
+def derivative(kind, num_outputs, **options):
+    """A derivative layer of a small network."""
+
+    def call(x):
+        stack = [layers.Dense(2, "tanh"), layers.Dense(num_outputs, "tanh")]
+        return kind(keras.Sequential([keras.Input(x.shape[1:]), *stack]), **options)(x)
+
+    return call
 
 
 def padded(x):
@@ -365,11 +377,20 @@ def _groups():
         later.Pipeline(lambda: [layers.RandomFlip(), layers.Rescaling(0.5)]),
     )
 
+    derivatives = {
+        "GradientPenalty": ((2,), derivative(kd.GradientPenalty, 1, target=1.0)),
+        "JacobianPenalty": ((2,), derivative(kd.JacobianPenalty, 2)),
+        "LogDeterminant": ((2,), derivative(kd.LogDeterminant, 2)),
+        "Divergence": ((2,), derivative(kd.Divergence, 2)),
+        "Gradient": ((2,), derivative(kd.Gradient, 1)),
+        "Laplacian": ((2,), derivative(kd.Laplacian, 1)),
+    }
+
     return {
         "Dense and the like": dense, "Convolution": conv, "Pooling": pool, "Recurrent": recurrent,
         "Normalisation": norm, "Attention": attention, "Activation": activation, "Merging": merge,
         "Reshaping": shape, "Regularisation": regular, "Signals": signal,
-        "Augmentation, at inference": augment,
+        "Augmentation, at inference": augment, "Derivatives": derivatives,
     }  # fmt: skip
 
 

@@ -248,7 +248,7 @@ INTRODUCTION = """# The zoo
 
 *This page is written by `make zoo`, which checks every cell; `make test-all` checks that it is true.*
 
-Around each layer of Keras stands a small model: x → sin → the layer → a network of one or two outputs. Every derivative of it is compared with central differences of plain calls in float64, in three modes: eagerly, in a `tf.function`, and compiled by XLA; and Jacobian and Hessian in float32, too. "weights" is the gradient by all weights of a sum of Laplacians, as training takes it. [operations.md](operations.md) has the operations that layers are made of.
+Around each layer of Keras stands a small model: x → sin → the layer → a network of one or two outputs. Every derivative of it is compared with central differences of plain calls in float64, in three modes: eagerly, in a `tf.function`, and compiled by XLA; and Jacobian and Hessian in float32, too. "weights" is the gradient by all weights of a sum of Laplacians, as training takes it. [operations.md](operations.md) has the operations that layers are made of. The last group holds layers of this package: derivatives of derivatives.
 
 | | |
 |---|---|

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+EXCHANGED = "other_under_xla"  # the scope of operations that are others where XLA compiles
+
 
 @dataclass(frozen=True)
 class Step:

@@ -5,6 +5,8 @@ import functools
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
+from keras_derivs.backend.step import EXCHANGED
+
 MAX_LOOP_ORDER = 2  # of derivatives through a loop
 
 
@@ -16,7 +18,8 @@ def loops(steps, order):
 
 def not_compiled(steps):
     """The types of operations that have no kernel of XLA."""
-    return {type for type in {step.type for step in steps} if not _has_kernel(type)}
+    types = {step.type for step in steps if EXCHANGED not in step.scopes}
+    return {type for type in types if not _has_kernel(type)}
 
 
 def refuse_gradient(x, error):
