@@ -13,7 +13,7 @@ from truth import EXACT, close
 import keras_derivs as kd
 
 INF = float("inf")
-pytestmark = pytest.mark.filterwarnings("ignore:(?s).*No second derivative")
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*(No second derivative|single points)")
 
 
 def pair(x):
@@ -206,3 +206,14 @@ def test_an_entry_that_is_left_out_may_have_an_infinite_slope(name):
     x = np.array([[0.0, 4.0]], "float32")
     close(kd.Gradient(model)(x), [[0, 0.25]], EXACT["float32"])
     close(kd.HessianDiagonal(model)(x), [[0, -1 / 32]], EXACT["float32"])
+
+
+@pytest.mark.parametrize("strategy", ["taylor", "reverse"][: 1 + (BACKEND == "tensorflow")])
+def test_an_angle_has_no_derivative_at_the_origin(strategy):
+    x = keras.Input((2,))
+    model = keras.Model(x, ops.arctan2(x[:, :1], x[:, 1:]))
+    layer = kd.Partials(model, [(0,), (1,)], strategy=strategy)
+    at = np.array([[0.0, 0.0], [0.0, 1.0]], "float32")
+    found = np.concatenate([ops.convert_to_numpy(part) for part in layer(at)], axis=1)
+    assert not np.any(np.isfinite(found[0]))
+    np.testing.assert_allclose(found[1], [1, 0])

@@ -27,6 +27,7 @@ def unverified(model, steps, order, choice):
         *backend.STOPPED,
         *backend.FLAT,
         *backend.LOST,
+        *backend.AT_POINTS,
         *backend.AT_ZERO,
         *backend.ESTIMATED,
     }  # of these other notes tell

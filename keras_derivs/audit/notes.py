@@ -31,6 +31,12 @@ AT_ZERO = (
     "`norm(x)**2` are exact; write other functions in terms of the square, `ops.sum(x * x)`, if "
     "zeros occur."
 )
+AT_POINTS = (
+    "Selected at single points: {places}. Where the condition holds, the derivative is that of the "
+    "selected branch, which is wrong if that is not the function beside the point, as in "
+    "`where(x == 0, 1, sin(x) / x)`. Use a function that needs no such branch, such as "
+    "`ops.sinc`, or a series around the point."
+)
 ACROSS = (
     "Rows of the batch: {places} computes along the batch axis. Among {count} random rows none "
     "changed with the others; that this is so for every batch is not known."
@@ -47,7 +53,7 @@ def across(model, steps, num_rows):
 def notes(model, steps, order):
     """Sentences on what derivatives up to `order` lack, or have zeros for."""
     kinds = {STOPPED: backend.STOPPED, FLAT: backend.FLAT, ESTIMATED: backend.ESTIMATED}
-    kinds[REPEATED] = backend.VECTORS
+    kinds |= {REPEATED: backend.VECTORS, AT_POINTS: backend.AT_POINTS}
     if order > 1:
         kinds |= {
             KINKED: backend.KINKED,

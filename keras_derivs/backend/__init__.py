@@ -54,7 +54,7 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
+    "AT_POINTS", "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
     "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each", "at_once",
     "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format", "held",
     "loops", "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope",

@@ -8,6 +8,7 @@ MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
 VERIFIED = None  # no table of operations
 VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
+AT_POINTS = set()  # of selections by equality
 AT_ZERO = set()  # of norms: the framework itself has no number at zero
 ESTIMATED = set()  # of operations that round
 held = contextlib.nullcontext  # random numbers cannot be held

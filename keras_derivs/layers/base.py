@@ -104,6 +104,7 @@ class DerivativeLayer(WrappingLayer):
         )  # fmt: skip
         with modes.applied(self, mode):
             y, results = self._solve(plan, target, vectors)
+        calls.check_differentiable(y, "output", self.model.name, self.name)
         if fold is None:
             calls.check_rows(y, target.xs[0], self.model)
         order = plan.request.order

@@ -20,6 +20,7 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
 from keras_derivs.backend.tensorflow.outer import result  # noqa: F401
 from keras_derivs.backend.tensorflow.slopes import slope_of_tanh  # noqa: F401
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
+    AT_POINTS,
     AT_ZERO,
     ESTIMATED,
     FLAT,

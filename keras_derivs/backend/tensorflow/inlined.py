@@ -67,3 +67,12 @@ class _Body:
             inner = self.inner(node, "f")
             return inner.source(inner.results[number])
         return f"{self.scope}{name}" + (f":{number}" if number else "")
+
+
+def sources(node):
+    """The names of the nodes that a node reads."""
+    return [source(text) for text in node.input if not text.startswith("^")]
+
+
+def source(text):
+    return text.split(":")[0]

@@ -45,7 +45,7 @@ ESTIMATED = {
     "QuantizeAndDequantize", "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3",
     "QuantizeAndDequantizeV4",
 }  # fmt: skip
-AT_ZERO = quotients.MISSED  # they have none at zero
+AT_POINTS, AT_ZERO = comparisons.AT_POINTS, quotients.MISSED  # they have none at zero
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {
     "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
@@ -126,13 +126,16 @@ def _on_the_way(graph, inputs, outputs):
 def _walk(nodes, starts, ends, library, scope):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends, reached)
-    between = reached & needed - starts | comparisons.added(nodes, _sources, reached, needed)
+    between = reached & needed - starts | comparisons.added(nodes, reached, needed)
+    points = comparisons.at_points(nodes, reached)
     found = []
     for node in nodes:
         if node.op == "Placeholder" or node.op in KEPT:
             continue
-        on_the_way = node.name in between
-        found.append((node, Step(_type(node), scope + node.name, on_the_way, _is_own(node))))
+        name, on_the_way = scope + node.name, node.name in between
+        found.append((node, Step(_type(node), name, on_the_way, _is_own(node))))
+        if node.name in points:
+            found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
         for key in set(inlined.BODIES) & set(node.attr):
             inner = library[node.attr[key].func.name]
             begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
@@ -147,16 +150,16 @@ def _inside(node, inner, key, reached):
     begins = {
         argument.name
         for argument, source in zip(inner.signature.input_arg, given)
-        if _source(source) in reached or (loop and not state.is_state(argument))
+        if inlined.source(source) in reached or (loop and not state.is_state(argument))
     }
-    return begins, {_source(value) for value in inner.ret.values()}
+    return begins, {inlined.source(value) for value in inner.ret.values()}
 
 
 def _forward(nodes, starts):
     """The names of what depends on `starts`."""
     uses = collections.defaultdict(list)
     for node in nodes:
-        for source in _sources(node):
+        for source in inlined.sources(node):
             uses[source].append(node)
     reached, waiting = set(starts), list(starts)
     while waiting:
@@ -176,7 +179,7 @@ def _backward(nodes, ends, reached):
         node = by_name.get(waiting.pop())
         if node is None or node.op == "StopGradient" or node.op in ENDS or _is_logical(node):
             continue
-        sources = set(_sources(node))
+        sources = set(inlined.sources(node))
         if CUSTOM in node.attr:  # it has results as inputs, too, which pass no gradient on
             sources = {
                 s for s in sources & reached if not _depends(by_name, ranks, s, sources - {s})
@@ -188,7 +191,8 @@ def _backward(nodes, ends, reached):
 
 def _ranks(by_name):
     """Numbers of the nodes that rise along every path."""
-    order = graphlib.TopologicalSorter({name: _sources(node) for name, node in by_name.items()})
+    read = {name: inlined.sources(node) for name, node in by_name.items()}
+    order = graphlib.TopologicalSorter(read)
     return {name: rank for rank, name in enumerate(order.static_order())}
 
 
@@ -200,21 +204,13 @@ def _depends(by_name, ranks, source, others):
         node = by_name.get(waiting.pop())
         if node is None or node.op in ENDS or _is_logical(node):
             continue
-        sources = set(_sources(node))
+        sources = set(inlined.sources(node))
         if sources & others:
             return True
         fresh = {s for s in sources - seen if ranks[s] > lowest}
         seen |= fresh
         waiting.extend(fresh)
     return False
-
-
-def _sources(node):
-    return [_source(text) for text in node.input if not text.startswith("^")]
-
-
-def _source(text):
-    return text.split(":")[0]
 
 
 def _is_logical(node):

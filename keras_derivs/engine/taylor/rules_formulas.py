@@ -198,7 +198,8 @@ def _first(conditions, choices, default):
 @taylor_rule(knp.Arctan2)
 def arctan2(operation, y, x):
     """The angle of (x, y), turned by its value: near zero it is an arctangent."""
-    _, across, ahead = _turned(x, y)
+    length, across, ahead = _turned(x, y)
+    ahead = fit(ahead, length)  # at the origin there is no derivative: it is divided by 0
     angle = call(ops.arctan, divide(across, ahead, across.value))
     return angle.with_value(operation.call(*values(align(y, x))))
 
