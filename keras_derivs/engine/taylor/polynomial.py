@@ -11,6 +11,9 @@ all coefficients have the shape of the value.
 import functools
 import operator
 
+import numpy as np
+from keras import ops
+
 from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor.shapes import deepen, fit, rank
 from keras_derivs.graph.private import numpy as knp
@@ -88,7 +91,7 @@ class Polynomial:
 
     def __add__(self, other):
         if not isinstance(other, Polynomial):
-            return fit(self, self.value + other)
+            return fit(self, self.value + self._tensor(other))
         value = self.value + other.value
         first, second = fit(self, value).table, fit(other, value).table
         terms = [term for term in self.space.terms if term in first or term in second]
@@ -103,6 +106,7 @@ class Polynomial:
             return square(self)
         if isinstance(other, Polynomial):
             return multiply(deepen(self, other.ndim), deepen(other, self.ndim))
+        other = self._tensor(other)
         return deepen(self, rank(other)).each(lambda c: c * other)
 
     __radd__, __rmul__ = __add__, __mul__
@@ -112,6 +116,7 @@ class Polynomial:
 
     def __truediv__(self, other):
         if not isinstance(other, Polynomial):
+            other = self._tensor(other)
             return deepen(self, rank(other)).each(lambda c: c / other)
         return self * other._by_rule("Reciprocal")
 
@@ -123,6 +128,11 @@ class Polynomial:
 
     def __rpow__(self, other):
         return self._by_rule("Power", other, swapped=True)
+
+    def _tensor(self, other):
+        """An array as a tensor of the same dtype: PyTorch adds and multiplies no others."""
+        is_array = isinstance(other, np.ndarray)
+        return ops.convert_to_tensor(other, self.dtype) if is_array else other
 
     def _by_rule(self, name, *others, swapped=False):
         """What the rule of an operation of Keras gives; the rules are written with this class."""
