@@ -81,3 +81,11 @@ def test_gradients_that_cannot_be_differentiated_are_refused():
 def test_gradients_that_can_be_differentiated_are_right():
     found = kd.HessianDiagonal(Planted(sine(torch.cos)))(X)
     np.testing.assert_allclose(found.detach(), 2 * np.cos(X) - X * np.sin(X), rtol=1e-5)
+
+
+def test_no_gradient_is_kept_where_none_is_recorded():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "tanh")])
+    for layer in (kd.Gradient(model, strategy="reverse"), kd.Gradient(model, return_value=True)):
+        assert keras.tree.flatten(layer(X))[-1].requires_grad
+        with torch.no_grad():
+            assert not any(one.requires_grad for one in keras.tree.flatten(layer(X)))

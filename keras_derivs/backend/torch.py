@@ -52,7 +52,7 @@ def vjp(function, xs, num_pulls=1):
         ys, weights = zip(*pairs)
         with torch.enable_grad():
             found = torch.autograd.grad(ys, xs, weights, create_graph=True, allow_unused=True)
-        return list(found)
+        return [_stored(g) for g in found]
 
     return outputs, beside, pull
 
@@ -60,6 +60,12 @@ def vjp(function, xs, num_pulls=1):
 def _followed(x):
     """`x` under a name of its own: only what is computed from this one counts."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+
+
+def _stored(gradient):
+    """A gradient; PyTorch has zeros that hold no numbers, and that numpy cannot read."""
+    zero = gradient is not None and gradient._is_zerotensor()
+    return torch.zeros_like(gradient) if zero else gradient
 
 
 @contextlib.contextmanager
@@ -80,6 +86,11 @@ def evaluate(function, inputs, model):
 def selected(function, inputs):
     """See `keras_derivs.backend`."""
     return function(inputs) if _plainly.on else exact(function, inputs, contextlib.nullcontext)
+
+
+def result(x):
+    """See `keras_derivs.backend`; under `torch.no_grad()` without a gradient, as of any layer."""
+    return x if torch.is_grad_enabled() else x.detach()
 
 
 @contextlib.contextmanager

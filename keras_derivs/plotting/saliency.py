@@ -106,7 +106,7 @@ def _batch(layer, x):
 
 
 def _largest(model, batch):
-    y = np.asarray(model(batch))
+    y = keras.ops.convert_to_numpy(model(batch))
     return None if y.size == 1 else tuple(map(int, np.unravel_index(np.argmax(y[0]), y.shape[1:])))
 
 
