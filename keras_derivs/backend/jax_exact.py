@@ -74,7 +74,8 @@ def _guard(program, names, leaves):
 def _passed(name, operation, inputs, masks):
     """For each input where it takes part in the results that `masks` select."""
     everywhere, results = [True] * len(inputs), operation.equation.outvars
-    if not any(jnp.issubdtype(y.aval.dtype, jnp.inexact) for y in results):
+    floats = any(jnp.issubdtype(y.aval.dtype, jnp.inexact) for y in results)
+    if name == "stop_gradient" or not floats:
         return [None] * len(inputs)  # it decides, as it did before
     if name in ELEMENTWISE:
         return [_narrowed(masks[0], x, results[0].aval.shape) for x in inputs]
