@@ -10,7 +10,7 @@ import jax
 import keras
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from keras_derivs.backend import jax_across
+from keras_derivs.backend import jax_across, jax_kinks
 from keras_derivs.backend.step import Step
 
 STOPPED = {"stop_gradient"}
@@ -46,7 +46,8 @@ def operations(run, inputs, wrt):
     results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
     num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
     rows = jax_across.rows_of(inputs)
-    return _walk(jaxpr, starts, _variables(jaxpr.outvars), "", rows), [], num_bytes
+    found = jax_kinks.found(jaxpr, starts, _type, REPLACED)
+    return _walk(jaxpr, starts, _variables(jaxpr.outvars), "", rows, *found), [], num_bytes
 
 
 def depending(function, arguments):
@@ -56,7 +57,7 @@ def depending(function, arguments):
     return [x in needed for x in jaxpr.invars]
 
 
-def _walk(jaxpr, starts, ends, scope, num_rows):
+def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even):
     reached = _forward(jaxpr, starts)
     needed = _backward(jaxpr, ends)
     found, negated = [], {}
@@ -71,14 +72,18 @@ def _walk(jaxpr, starts, ends, scope, num_rows):
         inside = []
         for inner in _plain(programs(equation)):
             begins = _begins(equation, inner, reached) if on_the_way else set()
-            inside += _walk(inner, begins, _variables(inner.outvars), name, num_rows)
+            known = num_rows, cancels, even
+            inside += _walk(inner, begins, _variables(inner.outvars), name, *known)
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
         own = _is_own(equation)
         if own:  # its gradient takes the place of theirs
             inside = [step for step in inside if step.type not in FLAT]
         type = OPPOSITE if _is_opposite(equation, negated) else _type(equation)
-        found += [Step(type, place, on_the_way, own, across), *inside]
+        order = cancels.get(id(equation))
+        if id(equation) in even:
+            type, order = f"{type}, in an even function", order or 2
+        found += [Step(type, place, on_the_way, own, across, order), *inside]
     return found
 
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
+from keras_derivs.backend import torch_kinks
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.torch_across import is_across, rows_of
 from keras_derivs.backend.torch_exact import name_of
+from keras_derivs.backend.torch_frames import own_function, replaced_function
 from keras_derivs.graph.private import current_path
 
 STOPPED = {"detach", "no_grad"}
@@ -43,6 +46,7 @@ class _Call:
     enabled: bool = True  # whether gradients were recorded
     own: bool = False  # the model brings its gradient
     across: bool = False  # it computes along the batch axis
+    given: list = ()  # all that it is given, numbers and tensors
 
     @property
     def stops(self):
@@ -68,31 +72,15 @@ class _Recorder(TorchFunctionMode):
         sources, results = _tensors((args, kwargs)), _tensors(result)
         if sources:
             enabled = torch.is_grad_enabled()
-            own = None if enabled else _own_function(sys._getframe())
-            type = own or _type(function, sources, results)
+            frame = sys._getframe()
+            own = None if enabled else own_function(frame)
+            type = own or replaced_function(frame) or _type(function, sources, results)
             across = is_across(_name(function), args, kwargs or {}, sources, results, self.num_rows)
+            path, given = current_path(), tree_leaves((args, kwargs or {}))
             self.calls.append(
-                _Call(type, current_path(), sources, results, enabled, bool(own), across)
+                _Call(type, path, sources, results, enabled, bool(own), across, given)
             )
         return result
-
-
-def _own_function(frame):
-    """The name of the `torch.autograd.Function` in whose forward part a frame is, or `None`."""
-    names = {
-        cls.forward.__code__: cls.__name__
-        for cls in _subclasses(torch.autograd.Function)
-        if hasattr(cls.forward, "__code__")
-    }
-    while frame is not None:
-        if frame.f_code in names:
-            return names[frame.f_code]
-        frame = frame.f_back
-    return None
-
-
-def _subclasses(cls):
-    return [cls, *(inner for each in cls.__subclasses__() for inner in _subclasses(each))]
 
 
 def calls(run, inputs, wrt):
@@ -102,21 +90,21 @@ def calls(run, inputs, wrt):
     with torch.enable_grad(), recorder:
         y = run(inputs)
     starts = {id(inputs[position]) for position in wrt}
-    return _walk(recorder.calls, starts, {id(y)}), [], 0
+    return _walk(recorder.calls, starts, y), [], 0
 
 
 def _followed(x):
     return x.requires_grad_() if x.is_floating_point() else x
 
 
-def _walk(calls, starts, ends):
-    reached, alive, needed, depend = set(starts), set(starts), set(ends), []
+def _walk(calls, starts, y):
+    reached, alive, needed, depend = set(starts), set(starts), {id(y)}, []
     for call in calls:
         moved = {id(y) for y in call.results if y.dtype != torch.bool}
         depend.append([any(id(x) in known for x in call.sources) for known in (reached, alive)])
         reached |= moved if depend[-1][0] else set()
         alive |= moved if depend[-1][1] and not call.stops else set()
-    found = []
+    rows = []
     for call, (depends, lives) in zip(calls[::-1], depend[::-1]):
         type = call.stops or call.type
         read = not call.results and type in LOST
@@ -125,12 +113,21 @@ def _walk(calls, starts, ends):
             needed |= {id(x) for x in call.sources}
         on_the_way = (wanted or call.own) and (lives if read else depends)
         across = depends and call.across
-        found.append(Step(type, f"{call.path}/{type}", on_the_way, call.own, across))
-    return found[::-1]
+        rows.append((call, type, on_the_way, across))
+    rows.reverse()
+    between = {number for number, (_, _, on_the_way, _) in enumerate(rows) if on_the_way}
+    cancels, even = torch_kinks.found(calls, [y], between)
+    return [_step(*row, cancels.get(n), n in even) for n, row in enumerate(rows)]
+
+
+def _step(call, type, on_the_way, across, cancels, even):
+    if even:
+        type, cancels = f"{type}, in an even function", cancels or 2
+    return Step(type, f"{call.path}/{type}", on_the_way, call.own, across, cancels)
 
 
 def _tensors(nested):
-    return [x for x in torch.utils._pytree.tree_leaves(nested) if isinstance(x, torch.Tensor)]
+    return [x for x in tree_leaves(nested) if isinstance(x, torch.Tensor)]
 
 
 def _name(function):

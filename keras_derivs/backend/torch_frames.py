@@ -1,0 +1,46 @@
+"""In which functions a call of PyTorch is made, as the frames around it tell."""
+
+import torch
+
+from keras_derivs.backend import formulas
+from keras_derivs.backend.override import plain
+
+
+def own_function(frame):
+    """The name of the `torch.autograd.Function` in whose forward part a frame is, or `None`."""
+    forwards = {
+        cls.forward.__code__: cls.__name__
+        for cls in _subclasses(torch.autograd.Function)
+        if hasattr(cls.forward, "__code__")
+    }
+    return _first(frame, forwards)
+
+
+def replaced_function(frame):
+    """The name of the function of Keras in which a frame is, if a formula takes its place."""
+    return _first(frame, REPLACED)
+
+
+def _first(frame, names):
+    while frame is not None:
+        if frame.f_code in names:
+            return names[frame.f_code]
+        frame = frame.f_back
+    return None
+
+
+def _subclasses(cls):
+    return [cls, *(inner for each in cls.__subclasses__() for inner in _subclasses(each))]
+
+
+def _replaced():
+    """The code of the functions whose parts have kinks that the whole has not: its name."""
+    names = ("cbrt", "cdist", "hypot", "i0", "logaddexp", "logaddexp2", "norm", "softsign", "std")
+    found = {}
+    for module, functions in formulas.TABLE.items():
+        for name in {function.__name__.removeprefix("_") for function in functions} & {*names}:
+            found[plain(getattr(module, name)).__code__] = name
+    return found
+
+
+REPLACED = _replaced()
