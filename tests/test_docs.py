@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import pkgutil
 import re
 import runpy
 from pathlib import Path
@@ -13,13 +12,15 @@ import pytest
 import keras_derivs
 
 OTHERS = tuple({"tensorflow", "jax", "torch"} - {keras.backend.backend()})
-MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(keras_derivs.__path__, "keras_derivs.")
-    if not module.name.endswith("__main__")
-    and not any(part.startswith(OTHERS) for part in module.name.split("."))
-]
 ROOT = Path(__file__).parents[1]
+PARTS = [  # of the names of all modules; to ask Python for them would import those of others, too
+    file.relative_to(ROOT).with_suffix("").parts for file in ROOT.glob("keras_derivs/**/*.py")
+]
+MODULES = sorted(
+    ".".join(parts).removesuffix(".__init__")
+    for parts in PARTS
+    if parts[-1] != "__main__" and not any(part.startswith(OTHERS) for part in parts)
+)
 README = ROOT / "README.md"
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ("start", "coming-from")]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))

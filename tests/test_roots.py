@@ -9,6 +9,7 @@ from truth import DIFFERENCES, EXACT, close, hessian, jacobian, predict
 import keras_derivs as kd
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
+BIAS = np.array([1.0, 2.0])
 STRATEGIES = ["taylor", *(["reverse"] if TENSORFLOW else [])]
 
 
@@ -29,7 +30,7 @@ def scaled(x):
 
 
 def to_points(x):
-    differences = ops.expand_dims(x, 1) - np.array([[[0.0, 0.0], [1.0, 2.0]]])
+    differences = ops.subtract(ops.expand_dims(x, 1), np.array([[[0.0, 0.0], [1.0, 2.0]]]))
     return ops.sum(ops.exp(-(ops.norm(differences, axis=-1) ** 2)), axis=1, keepdims=True)
 
 
@@ -97,7 +98,7 @@ SHIFTED = {
     "absolute": lambda x: ops.sum((ops.abs(x) + 1) ** 2, axis=1, keepdims=True),
     "root": lambda x: (root_of_squares(x) - 1) ** 2,
     "hypot": lambda x: ops.square(ops.hypot(x[:, :1], x[:, 1:]) + 1),
-    "bias": lambda x: ops.sum(ops.square(ops.abs(x) + np.array([1.0, 2.0])), axis=1, keepdims=True),
+    "bias": lambda x: ops.sum(ops.square(ops.add(ops.abs(x), BIAS)), axis=1, keepdims=True),
     "range": lambda x: ops.square(
         ops.max(x, axis=1, keepdims=True) - ops.min(x, axis=1, keepdims=True)
     ),

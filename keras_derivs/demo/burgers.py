@@ -65,11 +65,12 @@ def train(pinn, seed, steps, batch_size, steps_per_epoch=50):
     count = steps_per_epoch * batch_size
     points = np.random.default_rng(seed).uniform([0, -1], [1, 1], (count, 2)).astype("float32")
     schedule = keras.optimizers.schedules.CosineDecay(0.005, steps, alpha=1e-3)
+    backend = keras.backend.backend()
     pinn.compile(
         optimizer=keras.optimizers.Adam(schedule),
         loss={"residual": "mse"},
-        jit_compile=True,
-        steps_per_execution=steps_per_epoch,
+        jit_compile=backend != "torch",  # which cannot compile derivatives
+        steps_per_execution=steps_per_epoch if backend == "tensorflow" else 1,  # JAX unrolls them
     )
     pinn.fit(
         points,

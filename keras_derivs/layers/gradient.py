@@ -51,7 +51,7 @@ class Gradient(OneEntry):
     >>> import keras, keras_derivs as kd, numpy as np
     >>> square = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x * x)])
     >>> slope = kd.Gradient(square)
-    >>> float(slope(np.array([[3.0]]))[0, 0])
+    >>> print(f"{slope(np.array([[3.0]]))[0, 0]:.1f}")
     6.0
     """
 

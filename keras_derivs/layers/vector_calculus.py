@@ -97,8 +97,9 @@ class Curl(DerivativeLayer):
     Example:
 
     >>> import keras, keras_derivs as kd, numpy as np
-    >>> turn = keras.layers.Lambda(lambda x: keras.ops.flip(x, axis=1) * np.array([-1.0, 1.0]))
-    >>> float(kd.Curl(keras.Sequential([keras.Input((2,)), turn]))(np.ones((1, 2)))[0, 0])
+    >>> x = keras.Input((2,))
+    >>> turn = keras.Model(x, keras.ops.stack([-x[:, 1], x[:, 0]], axis=1))
+    >>> print(f"{kd.Curl(turn)(np.ones((1, 2)))[0, 0]:.1f}")
     2.0
     """
 
