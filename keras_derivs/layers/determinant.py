@@ -40,7 +40,7 @@ class LogDeterminant(DerivativeLayer):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> flow = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0)])
-    >>> round(float(kd.LogDeterminant(flow)(np.ones((1, 3)))[0, 0]), 4)
+    >>> print(f"{kd.LogDeterminant(flow)(np.ones((1, 3)))[0, 0]:.4f}")
     2.0794
     """
 

@@ -44,7 +44,7 @@ class GradientPenalty(OneEntry):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> critic = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x * x)])
-    >>> float(kd.GradientPenalty(critic, target=1.0)(np.array([[2.0]]))[0, 0])
+    >>> print(f"{kd.GradientPenalty(critic, target=1.0)(np.array([[2.0]]))[0, 0]:.1f}")
     9.0
 
     Reference:
@@ -118,7 +118,7 @@ class JacobianPenalty(ProjectedLayer):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0)])
-    >>> float(kd.JacobianPenalty(model)(np.ones((1, 3)))[0, 0])
+    >>> print(f"{kd.JacobianPenalty(model)(np.ones((1, 3)))[0, 0]:.1f}")
     12.0
 
     Reference:

@@ -39,7 +39,7 @@ class Divergence(ProjectedLayer):
 
     >>> import keras, keras_derivs as kd, numpy as np
     >>> field = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0)])
-    >>> float(kd.Divergence(field)(np.ones((1, 3)))[0, 0])
+    >>> print(f"{kd.Divergence(field)(np.ones((1, 3)))[0, 0]:.1f}")
     6.0
 
     Reference:
