@@ -58,7 +58,8 @@ class Call:
 
     @property
     def guardable(self):
-        return self.single and not self.changes and self.name in NONLINEAR | BILINEAR | SHARING
+        known = self.name in NONLINEAR | BILINEAR | SHARING
+        return known and self.single and not self.changes and self.results[0].requires_grad
 
 
 class Recorded(TorchFunctionMode):
