@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from keras.src.ops import core, nn
+from keras.src.ops import numpy as knp
 
 from keras_derivs.backend import constant
 
@@ -13,6 +14,11 @@ ANY, POSITIVE, UNIT = (-2.0, 2.0), (0.3, 2.0), (-0.7, 0.7)
 
 def fixed(shape, seed=1):
     return np.random.default_rng(seed).uniform(0.2, 1.0, shape)
+
+
+def shifted(x):
+    """Matrices that have an inverse."""
+    return ops.add(x, 3 * np.eye(3))
 
 
 def of(function):
@@ -114,7 +120,7 @@ ROWS = {
     "add, broadcast": row(lambda x: x[:, :1] + x + 1.0),
     "subtract": row(lambda x: 1.0 - (x - ops.exp(x[:, 1:2]))),
     "multiply": row(lambda x: x * ops.exp(x) * 2.0),
-    "multiply, broadcast": row(lambda x: x[:, 0] * ops.exp(x[:, 1]) * fixed(())),
+    "multiply, broadcast": row(lambda x: ops.multiply(x[:, 0] * ops.exp(x[:, 1]), fixed(()))),
     "divide": row(lambda x: ops.divide(ops.sin(x), x) + 1.0 / x + x / 3.0, domain=POSITIVE),
     "true_divide": row(lambda x: ops.true_divide(x, x + 1.0), domain=POSITIVE),
     "power, integer": row(lambda x: x**3),
@@ -164,13 +170,13 @@ ROWS = {
     "norm of order 3": row(lambda x: ops.norm(x, ord=3, axis=-1)),
     "norm of order 1.5": row(lambda x: ops.norm(x, ord=1.5, axis=-1, keepdims=True)),
     "det": row(lambda x: ops.det(ops.sin(x)), (3, 3)),
-    "inv": row(lambda x: ops.inv(x * x + 3 * np.eye(3)), (3, 3)),
-    "solve for vectors": row(lambda x: ops.solve(x * x + 3 * np.eye(3), x[:, 0]), (3, 3)),
-    "slogdet": row(lambda x: ops.slogdet(x * x + 3 * np.eye(3))[1], (3, 3)),
-    "logdet": row(lambda x: ops.logdet(x * ops.transpose(x, (0, 2, 1)) + 3 * np.eye(3)), (3, 3)),
+    "inv": row(lambda x: ops.inv(shifted(x * x)), (3, 3)),
+    "solve for vectors": row(lambda x: ops.solve(shifted(x * x), x[:, 0]), (3, 3)),
+    "slogdet": row(lambda x: ops.slogdet(shifted(x * x))[1], (3, 3)),
+    "logdet": row(lambda x: ops.logdet(shifted(x * ops.transpose(x, (0, 2, 1)))), (3, 3)),
     "i0": row(lambda x: ops.i0(3 * x)),
     "norm, infinite order": row(lambda x: ops.norm(x * x, np.inf, -1)),
-    "solve": row(lambda x: ops.solve(x * x + 3 * np.eye(3), x), (3, 3)),
+    "solve": row(lambda x: ops.solve(shifted(x * x), x), (3, 3)),
     "categorical": row(
         lambda x: ops.categorical_crossentropy(ops.sin(x), x, from_logits=True)
         + ops.categorical_crossentropy(ops.sin(x), ops.softmax(x) ** 2)
@@ -180,8 +186,8 @@ ROWS = {
         + ops.sparse_categorical_crossentropy(np.array([1, 0, 2]), ops.softmax(x))
     ),
     "binary": row(
-        lambda x: ops.binary_crossentropy(ops.sin(x), x, from_logits=True)
-        + ops.binary_crossentropy(ops.sin(x), ops.sigmoid(x))
+        lambda x: ops.binary_crossentropy(ops.sin(x) ** 2, x, from_logits=True)
+        + ops.binary_crossentropy(ops.sin(x) ** 2, ops.sigmoid(x))
     ),
     "cross": row(lambda x: ops.cross(x, ops.exp(x)) + ops.cross(fixed((3, 3)), x), (3,)),
     "tensordot": row(lambda x: ops.tensordot(x * x, fixed((2, 4)), axes=1), (3, 2)),
@@ -329,11 +335,18 @@ ROWS = {
 }  # fmt: skip
 
 
+if keras.backend.backend() == "torch":
+    del ROWS["rms_normalization, scale that varies"]  # it takes one scale for all rows
+    del ROWS["cross"]  # it takes the first axis of three entries, here that of the batch
+    del ROWS["on the left"]  # its tensors are no factors of arrays
+    NOT_RULES.add(knp.Cross)
+
+
 def attention(query, key, value):
     """Causal attention by softmax and products; JAX rounds that of its own to single precision."""
     scores = ops.einsum("btnh,bsnh->bnts", query, key) * constant(query.shape[-1] ** -0.5)
     later = np.triu(np.full(scores.shape[-2:], 1e9), 1)
-    return ops.einsum("bnts,bsnh->btnh", ops.softmax(scores - later), value)
+    return ops.einsum("bnts,bsnh->btnh", ops.softmax(ops.subtract(scores, later)), value)
 
 
 class Self(layers.Layer):

@@ -45,7 +45,7 @@ def along(function, x, moves, space):
     y = propagate.call(function, Polynomial(space, {(): ops.convert_to_tensor(x), **moves}))
     if not isinstance(y, Polynomial):
         y = Polynomial(space, {(): y})
-    return {term: np.asarray(c) for term, c in spread(y).table.items()}
+    return {term: truth.numpy(c) for term, c in spread(y).table.items()}
 
 
 def close(found, expected, order):

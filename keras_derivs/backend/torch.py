@@ -45,7 +45,7 @@ def vjp(function, xs, num_pulls=1):
     def pull(n, cotangent=None):
         ys = outputs[n] if isinstance(outputs[n], list) else [outputs[n]]
         weights = cotangent if isinstance(cotangent, list) else [cotangent] * len(ys)
-        weights = [torch.ones_like(y) if w is None else w for y, w in zip(ys, weights)]
+        weights = [torch.ones_like(y) if w is None else _weight(w, y) for y, w in zip(ys, weights)]
         pairs = [(y, w) for y, w in zip(ys, weights) if y.requires_grad]
         if not pairs:
             return [None] * len(xs)
@@ -60,6 +60,11 @@ def vjp(function, xs, num_pulls=1):
 def _followed(x):
     """`x` under a name of its own: only what is computed from this one counts."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+
+
+def _weight(cotangent, y):
+    """A cotangent, which may be an array, as a tensor in the dtype of `y`."""
+    return torch.as_tensor(cotangent, dtype=y.dtype, device=y.device)
 
 
 def _stored(gradient):

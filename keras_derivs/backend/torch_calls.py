@@ -49,11 +49,15 @@ class _Call:
     given: list = ()  # all that it is given, numbers and tensors
 
     @property
+    def ends(self):
+        """Whether the results do not vary with the values of the sources."""
+        return self.type.endswith("_like") or self.type.startswith("new_")
+
+    @property
     def stops(self):
         """What keeps the gradient of the sources from the results; `None`: nothing."""
         floats = [y for y in self.results if y.is_floating_point()]
-        made = self.own or self.type.endswith("_like") or self.type.startswith("new_")
-        if made or not floats or not any(x.requires_grad for x in self.sources):
+        if self.own or self.ends or not floats or not any(x.requires_grad for x in self.sources):
             return None
         if any(y.requires_grad for y in floats):
             return None
@@ -100,7 +104,8 @@ def _followed(x):
 def _walk(calls, starts, y):
     reached, alive, needed, depend = set(starts), set(starts), {id(y)}, []
     for call in calls:
-        moved = {id(y) for y in call.results if y.dtype != torch.bool}
+        varying = [] if call.ends else call.results
+        moved = {id(y) for y in varying if y.dtype != torch.bool}
         depend.append([any(id(x) in known for x in call.sources) for known in (reached, alive)])
         reached |= moved if depend[-1][0] else set()
         alive |= moved if depend[-1][1] and not call.stops else set()
@@ -109,7 +114,7 @@ def _walk(calls, starts, y):
         type = call.stops or call.type
         read = not call.results and type in LOST
         wanted = any(id(y) in needed for y in call.results) or read
-        if wanted and type not in STOPPED:
+        if wanted and type not in STOPPED and not call.ends:
             needed |= {id(x) for x in call.sources}
         on_the_way = (wanted or call.own) and (lives if read else depends)
         across = depends and call.across

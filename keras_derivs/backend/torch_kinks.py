@@ -90,4 +90,9 @@ def _value(x):
     if not isinstance(x, torch.Tensor):
         return float(x) if isinstance(x, (int, float)) else None
     fixed = x.numel() == 1 and not (x.requires_grad or isinstance(x, torch.nn.Parameter))
-    return float(x.detach()) if fixed and x.dtype != torch.bool and not x.is_complex() else None
+    if not fixed or x.dtype == torch.bool or x.is_complex():
+        return None
+    try:
+        return float(x.detach())
+    except RuntimeError:  # one of many that are computed at once
+        return None
