@@ -1,7 +1,8 @@
 """Run exported files without Keras and without the package: `run_artifacts.py FORMAT FOLDER`.
 
 Each folder in FOLDER holds a file, `samples.npy` and `expected.npz`. Prints, as JSON, what came of
-each: the largest relative difference over batches of 7, 1 and 0, or what was raised.
+each: the largest difference over batches of 7, 1 and 0, relative to the largest entry of an output,
+or what was raised.
 """
 
 import json
@@ -56,7 +57,7 @@ LOADERS = {
 }
 
 
-def difference(expected, found):
+def difference(expected, found, scales):
     """By name where the file keeps names, else in their order."""
     if set(found) == set(expected):
         found = {name: found[name] for name in expected}
@@ -67,17 +68,18 @@ def difference(expected, found):
         if e.shape != f.shape:
             raise ValueError(f"{name} has shape {f.shape} instead of {e.shape}")
         if e.size:
-            worst = max(worst, float(np.max(np.abs(e - f)) / max(np.max(np.abs(e)), 1e-30)))
+            worst = max(worst, float(np.max(np.abs(e - f)) / scales[name]))
     return worst
 
 
 def outcome(load, folder, name, with_empty):
     samples, expected = np.load(folder / "samples.npy"), dict(np.load(folder / "expected.npz"))
+    scales = {key: max(np.max(np.abs(value)), 1e-30) for key, value in expected.items()}
     try:
         run, worst = load(folder / name), 0.0
         for count in (len(samples), 1, 0) if with_empty else (len(samples), 1):
             part = {key: value[:count] for key, value in expected.items()}
-            worst = max(worst, difference(part, run(samples[:count])))
+            worst = max(worst, difference(part, run(samples[:count]), scales))
         return worst
     except Exception as error:
         return f"{type(error).__name__}: " + " ".join(str(error).split())[:500]

@@ -13,7 +13,9 @@ from export_rows import ROWS
 from keras import layers, ops
 
 import keras_derivs as kd
+from keras_derivs import backend
 from keras_derivs.backend.tensorflow.gradients import PORTABLE
+from keras_derivs.export import compare
 
 # not from this package: converters use what their dependencies deprecate
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
@@ -61,6 +63,26 @@ def test_a_plain_export_holds_elementary_operations_only(stack):
     found = operations(keras.Model(x, kd.Hessian(net, strategy="reverse")(x)))
     wrong = {type for type in found if "Grad" in type or "While" in type or "TensorList" in type}
     assert {"Tanh", "MatMul"} & found and not wrong
+
+
+def test_a_litert_file_holds_no_loop_over_a_sequence_of_known_length():
+    net = keras.Sequential([keras.Input((2, 1)), layers.GRU(2), layers.Dense(1)])
+    assert any("While" in type for type in operations(net))
+    with backend.for_format("litert"):
+        found = operations(net)
+    assert not any("While" in type or "TensorList" in type for type in found)
+
+
+def test_one_sample_is_measured_on_the_scale_of_all():
+    """Its own output may nearly cancel, as that of a Laplacian."""
+    x = keras.Input((1,))
+    model = keras.Model(x, x * 1.0)
+    known = compare.cases(model, np.array([[1.0], [1e-4]], "float32"))
+    assert len(known) == 2
+    found = compare.compare(model, lambda xs, names: [xs[0] + 5e-6], known, 1e-5)
+    assert 4e-6 < found < 6e-6
+    with pytest.raises(ValueError, match="differs from the model by 2.0e-05"):
+        compare.compare(model, lambda xs, names: [xs[0] + 2e-5], known, 1e-5)
 
 
 def test_training_keeps_the_gradients_of_tensorflow():

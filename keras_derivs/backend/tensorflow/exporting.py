@@ -1,7 +1,8 @@
 """While a model is exported, what no file format has is replaced by what all have.
 
 Keras traces a model for every format with its `ExportArchive`. In that trace gradients take the
-rules of `portable_*.py`, and recurrent layers of known length are unrolled inside derivatives.
+rules of `portable_*.py`, and recurrent layers of known length are unrolled inside derivatives; for
+LiteRT, which has no lists of tensors, everywhere.
 """
 
 import contextlib
@@ -12,9 +13,9 @@ import threading
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops, math_ops
 
-from keras_derivs.backend.override import plain
+from keras_derivs.backend.override import exactly, plain
 from keras_derivs.backend.switch import Switch
-from keras_derivs.graph.private import archive
+from keras_derivs.graph.private import archive, of_backend
 
 _local = threading.local()
 # on where a model is traced for a file; kept when this module is loaded again
@@ -59,25 +60,36 @@ def install():
         function = _switched(getattr(math_ops, name), portable)
         for owner in (math_ops, gen_math_ops, tf.math):
             setattr(owner, name, function)
+    of_backend.rnn = _switched(of_backend.rnn, _rnn)
 
 
 def _switched(original, portable):
     original = plain(original)
 
     @functools.wraps(original)
-    def function(x, name=None):
-        return portable(tf.convert_to_tensor(x)) if exporting.on else original(x, name=name)
+    def function(*args, **kwargs):
+        return (portable if exporting.on else original)(*args, **kwargs)
 
     function._keras_derivs_plain = original
     return function
 
 
-def _erfc(x):
+def _rnn(step_function, inputs, initial_states, *args, unroll=False, time_major=False, **kwargs):
+    """No file format has the gradient of a loop: a sequence of known length is unrolled."""
+    known = tf.nest.flatten(inputs)[0].shape[0 if time_major else 1] is not None
+    unroll = unroll or (known and (exactly.on or export_format() == "litert"))
+    return plain(of_backend.rnn)(
+        step_function, inputs, initial_states, *args, unroll=unroll, time_major=time_major, **kwargs
+    )
+
+
+def _erfc(x, name=None):
     return 1 - _erf(x)
 
 
-def _erf(x):
+def _erf(x, name=None):
     """LiteRT has no error function: a formula with an error of 1.5e-7."""
+    x = tf.convert_to_tensor(x)
     return _by_exponential(x) if export_format() == "litert" else plain(math_ops.erf)(x)
 
 

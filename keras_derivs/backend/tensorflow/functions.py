@@ -155,20 +155,6 @@ def _function_context(scope_type=None):
     return original(("keras_derivs", exporting.on, scope_type))
 
 
-def _rnn(step_function, inputs, initial_states, *args, unroll=False, time_major=False, **kwargs):
-    """No file format has the gradient of a loop: a sequence of known length is unrolled."""
-    length = inputs_length(inputs, time_major)
-    unroll = unroll or (exporting.on and length is not None)
-    return plain(of_backend.rnn)(
-        step_function, inputs, initial_states, *args, unroll=unroll, time_major=time_major, **kwargs
-    )
-
-
-def inputs_length(inputs, time_major):
-    first = tf.nest.flatten(inputs)[0]
-    return first.shape[0 if time_major else 1]
-
-
 def _reshape(x, newshape):
     """One length that only a run tells is left to the others: empty batches pass in every file."""
     lengths = list(newshape) if isinstance(newshape, (list, tuple)) else []
@@ -185,7 +171,6 @@ def _cudnn_ok(*args, **kwargs):
 
 TABLE = [
     ("reshape", _reshape, knp),
-    ("rnn", _rnn, of_backend),
     ("cudnn_ok", _cudnn_ok, recurrent()),
     ("make_function_context", _function_context, function_context),
     ("logaddexp", _logaddexp, knp),
