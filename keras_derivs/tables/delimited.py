@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_derivs.tables.problem import Problem
 
-ROWS = 2048
+ROWS, FIELDS = 2048, 2**18  # read at once
 
 
 def table(path):
@@ -43,7 +43,8 @@ def _read(path, delimiter, headed, names, columns):
         reader = csv.reader(text, delimiter=delimiter)
         if headed:
             next(reader)
-        while rows := list(itertools.islice(reader, ROWS)):
+        count = max(1, min(ROWS, FIELDS // len(names)))
+        while rows := list(itertools.islice(reader, count)):
             yield _numbers(path, rows, names, columns, reader.line_num), raw.tell() / size
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from keras_derivs.tables import delimited
 from keras_derivs.tables.problem import Problem, reported
 
-ROWS = 8192  # of a chunk
+ROWS, NUMBERS = 8192, 2**22  # of a chunk, at most
+STREAMED = {"pre_buffer": False, "buffer_size": 2**16}  # by default parquet is read as a whole
 NUMERIC = "fiub"
 SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
 
@@ -70,6 +71,11 @@ def opened(path):
         return Table(path, *openers[suffix](path))
 
 
+def chunk(width):
+    """How many rows of so many numbers are read at once."""
+    return max(1, min(ROWS, NUMBERS // max(width, 1)))
+
+
 def _parquet(path):
     parquet = arrow()
     with parquet.ParquetFile(path) as file:
@@ -83,8 +89,9 @@ def _parquet(path):
                     f"{path}: column {schema.names[column]!r} is {kinds[column]}, no number"
                 )
         names, done = [schema.names[column] for column in columns], 0
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(names))):
+        with parquet.ParquetFile(path, **STREAMED) as file:
+            chosen = {"batch_size": chunk(len(names)), "columns": list(dict.fromkeys(names))}
+            for batch in file.iter_batches(**chosen):
                 arrays = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
                 done += len(batch)
                 yield np.stack([array.astype("float64") for array in arrays], axis=1), done / total
@@ -105,13 +112,22 @@ def _npy(path):
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     shape = _row(array.shape, array.dtype, path)
 
+    width = math.prod(shape)
+
     def read(columns):
-        flat = array.reshape(len(array), math.prod(shape))
-        for start in range(0, len(flat), ROWS):
-            part = flat[start : start + ROWS, columns].astype("float64")
-            yield part, (start + len(part)) / len(flat)
+        for start in range(0, len(array), chunk(width)):
+            part = _rows(array, start, min(chunk(width), len(array) - start), width)
+            yield part[:, columns].astype("float64"), (start + len(part)) / len(array)
 
     return entries("", shape), read, shape
+
+
+def _rows(array, start, count, width):
+    """Some rows of an array in a file, each flat; read, so that no more of it stays mapped."""
+    if not array.flags.c_contiguous:
+        return np.asarray(array[start : start + count]).reshape(count, width)
+    at = array.offset + start * width * array.itemsize
+    return np.fromfile(array.filename, array.dtype, count * width, offset=at).reshape(count, width)
 
 
 def _row(shape, dtype, where):
@@ -169,8 +185,9 @@ def _members(path, headers, places, total):
     keys = list(dict.fromkeys(key for key, _ in places))
     with zipfile.ZipFile(path) as file:
         members = {key: _stream(file, key, headers[key]) for key in keys}
-        for start in range(0, total, ROWS):
-            count = min(ROWS, total - start)
+        rows = chunk(sum(math.prod(headers[key][0][1:]) for key in keys))
+        for start in range(0, total, rows):
+            count = min(rows, total - start)
             parts = {key: member(count) for key, member in members.items()}
             columns = [parts[key][:, entry] for key, entry in places]
             yield np.stack(columns, axis=1).astype("float64"), (start + count) / total
