@@ -391,7 +391,10 @@ def test_numbers_of_numpy(number):
     y = (ops.tanh(x) - number) * x[:, :1] + ops.divide(number, 2 + x)
     model = keras.Model(x, ops.sum(y, axis=1, keepdims=True))
     at = np.random.default_rng(0).uniform(-1, 1, (4, 2)).astype("float32")
-    found, expected = (kd.Hessian(model, strategy=s)(at) for s in ("taylor", "tape"))
+    # PyTorch computes in float32 there, unlike what Keras says of the shapes: Taylor is refused
+    refused = framework.BACKEND == "torch" and isinstance(number, np.float64)
+    strategies = "auto" if refused else "taylor", "tape"
+    found, expected = (kd.Hessian(model, strategy=strategy)(at) for strategy in strategies)
     truth.close(found, expected, truth.EXACT["float32"])
 
 

@@ -4,7 +4,6 @@ import functools
 import string
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_derivs.engine.sums import total
@@ -47,8 +46,9 @@ def plus(a, b):
 
 def dtype_of(*tensors):
     """The dtype of the polynomials' values with the tensors beside them."""
-    tensors = [ops.convert_to_tensor(x) if isinstance(x, np.generic) else x for x in tensors]
-    return keras.backend.result_type(*[getattr(x, "dtype", type(x)) for x in tensors])
+    return keras.backend.result_type(
+        *[x.dtype if hasattr(x, "dtype") else type(x) for x in tensors]
+    )
 
 
 @taylor_rule(knp.Subtract)
