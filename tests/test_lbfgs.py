@@ -9,6 +9,7 @@ from keras import layers, ops
 from models import points
 
 import keras_derivs as kd
+from keras_derivs.training.lbfgs import steps_kept as kept
 
 
 def as_numpy(x):
@@ -220,6 +221,12 @@ def test_scipy_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r"needs SciPy.*keras_derivs\[lbfgs\]"):
         kd.lbfgs(linear(), X, Y)
+
+
+def test_what_it_keeps_of_its_steps_fits_into_memory():
+    assert kept(100) == 150  # all that help
+    assert kept(10**6) * 2 * 8 * 10**6 < 2**30
+    assert kept(10**9) == 10
 
 
 def burgers():

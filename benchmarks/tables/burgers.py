@@ -32,7 +32,7 @@ def build(width, depth):
     return keras.Model(tx, u), keras.Model(tx, residual)
 
 
-def run(width=20, depth=4, first=8000, steps=4000, count=1500):
+def run(width=20, depth=4, first=8000, steps=3000, count=2000):
     """Adam on fresh points first, then L-BFGS."""
     keras.utils.set_random_seed(SEED)
     random, (u, residual) = np.random.default_rng(SEED), build(width, depth)

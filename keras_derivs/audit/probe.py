@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-NUM_ROWS = 8
 LOUD = 1e4  # factor on a row: shows a limit relative to the maximum of a batch
 STEP = 0.03  # relative, for differences
 UNKNOWN_LENGTH = 4

@@ -9,7 +9,7 @@ from keras_derivs.plotting import arrays
 from keras_derivs.plotting.canvas import INK, canvas, colour_bar, plain, title
 from keras_derivs.typing import Any, Axes, Component, Sequence
 
-LINE, ROW = 60, 0.14  # characters in a line of text, and the height of a line
+LINE = 60  # characters in a line of text
 HEAT = "YlOrRd"
 KINDS = ("auto", "image", "sequence")
 
