@@ -157,6 +157,13 @@ def resampled(name, *args, **options):
     )
 
 
+def attending(cls, *args):
+    """A layer, and the equivalent for the truth where Keras calls JAX's softmax in float32."""
+    yield lambda x: cls(*args)(x, x)
+    if keras.backend.backend() == "jax":
+        yield lambda x: cls(*args)(x, x, return_attention_scores=True)[0]
+
+
 class _Later:
     """`later.Dense(4)` is a function that makes such a layer and calls it."""
 
@@ -295,12 +302,12 @@ def _groups():
     attention["Attention, concat"] = SEQUENCE, on_itself(later.Attention(score_mode="concat"))
     attention["Attention, causal"] = SEQUENCE, on_itself(later.Attention(), use_causal_mask=True)
     attention["AdditiveAttention"] = SEQUENCE, on_itself(later.AdditiveAttention())
-    attention["MultiHeadAttention"] = SEQUENCE, lambda x: later.MultiHeadAttention(2, 2)(x, x)
+    attention["MultiHeadAttention"] = SEQUENCE, *attending(layers.MultiHeadAttention, 2, 2)
     attention["MultiHeadAttention, masked"] = (
         SEQUENCE,
         lambda x: of(LastIsPadding(), lambda z: later.MultiHeadAttention(1, 2)(z, z))(x),
     )
-    attention["GroupQueryAttention"] = SEQUENCE, lambda x: later.GroupQueryAttention(2, 2, 1)(x, x)
+    attention["GroupQueryAttention"] = SEQUENCE, *attending(layers.GroupQueryAttention, 2, 2, 1)
 
     activation = {}
     for name in (

@@ -12,17 +12,19 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 import zoo
 import zoo_cells
+from keras import ops
 from zoo_cells import LETTERS, MODES, ORDERS, PAGE
 
 from keras_derivs import backend
 
 PROCESSES = 2
 COLUMNS = ["JAX", "PyTorch"]
+KERAS = "no model"  # what stands where Keras raises without any derivative
 INTRODUCTION = f"""{zoo_cells.BACKENDS}
 
 *These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
 
-One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why.
+One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why; "{KERAS}": Keras itself raises in float64, without any derivative.
 
 """
 
@@ -37,12 +39,23 @@ def cell(row):
     """What the table says of a row here; raises where that is neither right nor a known error."""
     name, mode = diagonal(row)
     made, marks = zoo_cells.Row(row), []
+    if not runs(made):
+        return KERAS
     for strategy in zoo_cells.strategies_in_order(name):
         outcome = made.cell(name, strategy, mode)
         marks.append(
             zoo_cells.mark(LETTERS[strategy], [outcome], f"{row}, {name}, {strategy}, {mode}")
         )
-    return " ".join(marks)
+    return " ".join(marks) + (" (float32)" if made.dtype == "float32" else "")
+
+
+def runs(made):
+    """Whether Keras computes the plain model in this precision."""
+    try:
+        made.model(ops.convert_to_tensor(made.x, made.dtype))
+    except Exception:
+        return False
+    return True
 
 
 def checked(row):
