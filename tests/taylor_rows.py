@@ -180,6 +180,8 @@ ROWS = {
     "categorical": row(
         lambda x: ops.categorical_crossentropy(ops.sin(x), x, from_logits=True)
         + ops.categorical_crossentropy(ops.sin(x), ops.softmax(x) ** 2)
+        + ops.categorical_crossentropy(ops.sin(x), ops.sigmoid(2 * x))
+        + ops.categorical_crossentropy(ops.sin(x), ops.softmax(40 * x))
     ),
     "sparse categorical": row(
         lambda x: ops.sparse_categorical_crossentropy(np.array([1, 0, 2]), x, from_logits=True)
@@ -188,6 +190,7 @@ ROWS = {
     "binary": row(
         lambda x: ops.binary_crossentropy(ops.sin(x) ** 2, x, from_logits=True)
         + ops.binary_crossentropy(ops.sin(x) ** 2, ops.sigmoid(x))
+        + ops.binary_crossentropy(ops.sin(x) ** 2, ops.softmax(2 * x))
     ),
     "cross": row(lambda x: ops.cross(x, ops.exp(x)) + ops.cross(fixed((3, 3)), x), (3,)),
     "tensordot": row(lambda x: ops.tensordot(x * x, fixed((2, 4)), axes=1), (3, 2)),

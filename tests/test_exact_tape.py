@@ -176,6 +176,12 @@ SEVERAL = {
     "powers of complex numbers": (
         lambda x: tf.math.imag(tf.pow(tf.complex(x[:, :2], x[:, 2:]), 2.5 + 1j)), [0.3, 0.7, 1.2, 2]
     ),
+    "transform of a part": (
+        lambda x: tf.math.real(tf.signal.rfft(x * x, [3])), [0.3, 0.5, 0.2, 0.7, 0.1]
+    ),
+    "inverse transform of a part": (
+        lambda x: tf.signal.irfft(tf.complex(x, x * x), [5]), [0.3, 0.5, 0.2, 0.7, 0.1]
+    ),
     "divergence": (lambda x: x * ops.log(x) - tf.math.xlogy(x, x + 1), [0.3, 0.5, 0.2]),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from keras_derivs.backend.tensorflow import (
     gradients_extrema,
     gradients_images,
     gradients_matrices,
+    gradients_transforms,
     portable_arrays,
     portable_elementwise,
     portable_images,
@@ -33,6 +34,7 @@ RULES = (
     gradients_extrema,
     gradients_images,
     gradients_matrices,
+    gradients_transforms,
 )
 PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)
 

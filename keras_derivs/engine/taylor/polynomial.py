@@ -41,6 +41,7 @@ class Polynomial:
 
     __array_priority__ = 100  # so that `array * polynomial` comes here
     squared = None  # of a root, see `root_of`: a function that returns its square
+    logits = None  # of a sigmoid or softmax: what it was given
     whole = None  # of a root of another order n: (n, what it is the root of)
 
     def __init__(self, space, table):
