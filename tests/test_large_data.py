@@ -53,6 +53,41 @@ def dies_once(worker, mark):
     return Mortal
 
 
+def observed(worker, path):
+    """A worker that notes the peak of its memory, in MB."""
+
+    class Observed(worker):
+        def __call__(self, batch):
+            import resource
+
+            found = super().__call__(batch)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            pathlib.Path(path).write_text(str(peak))
+            return found
+
+    return Observed
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, monkeypatch):
+    """Results of 128 MB, which neither the store of Ray nor the worker may hold at once."""
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "target_max_block_size", 4 * 2**20)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    sensitivities, large = map(importlib.import_module, ("sensitivities", "large_data"))
+    net = keras.Sequential([keras.Input((large.INPUTS,)), layers.Dense(large.OUTPUTS, "tanh")])
+    net.save(tmp_path / "model.keras")
+    peaks = []
+    for count in (large.SHARD, 400_000):
+        source, target = tmp_path / f"rows{count}", tmp_path / f"found{count}"
+        large.write_rows(source, count)
+        worker = observed(sensitivities.Sensitivities, str(tmp_path / "peak"))
+        sensitivities.write(tmp_path / "model.keras", str(source), str(target), worker=worker)
+        peaks.append(int((tmp_path / "peak").read_text()))
+        written = [parquet.ParquetFile(file).metadata.num_rows for file in target.iterdir()]
+        assert sum(written) == count
+    assert peaks[1] - peaks[0] < 110, peaks  # of which 80 are the store, which it maps
+
+
 def test_no_row_is_lost_where_a_worker_dies(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
     sensitivities = importlib.import_module("sensitivities")
