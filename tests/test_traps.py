@@ -427,6 +427,19 @@ def test_no_gradient_of_a_gradient(name):
         kd.Hessian(model)(x)
 
 
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="only CPUs lack it")
+def test_a_gradient_without_a_kernel():
+    def dilated(x):
+        margin = [[0, 0], [0, 1], [0, 1], [0, 0]]
+        images = x[:, :, None, None] * tf.ones((1, 3, 3, 1))
+        y = tf.nn.conv2d(images, tf.ones((2, 2, 1, 1)), 1, margin, dilations=2)
+        return tf.reduce_sum(y, (1, 2))
+
+    model = around(Function(dilated, name="planted"))
+    with pytest.raises(ValueError, match="(?s)order 1.*dilation rates.*'Conv2D' in 'planted'"):
+        kd.Gradient(model)
+
+
 def test_recomputed_gradients():
     model = around(Function(tf.recompute_grad(lambda x: tf.tanh(2 * x))))
     x = apart((3,)).astype("float32")

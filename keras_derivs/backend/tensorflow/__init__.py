@@ -50,11 +50,27 @@ def vjp(function, xs, num_pulls=1):
         outputs, beside = function(xs)
 
     def pull(n, cotangent=None):
-        with exact.gradients():
+        with exact.gradients(), _failures_named():
             gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
         return [None if g is None else _tensor(g) for g in gradients]
 
     return outputs, beside, pull
+
+
+@contextlib.contextmanager
+def _failures_named():
+    """An operation that fails in a gradient becomes an error of `NO_GRADIENT`.
+
+    A matrix that has no inverse is told of where the derivative is asked for.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        operation = re.search(r"\[Op:(\w+)\]", str(error))
+        if operation is None or "invert" in str(error):
+            raise
+        reason = error.message.split("}} ")[-1].split(" [Op")[0].rstrip(". ")
+        raise NotImplementedError(f"{reason}: {operation[1]}") from error
 
 
 def _tensor(x):
