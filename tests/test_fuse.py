@@ -305,11 +305,19 @@ def test_a_penalty_takes_the_gradient_that_is_there(num_inputs, float64, tmp_pat
 def test_layers_share_a_pass_with_functions(float64):
     x, net = critic(2)
     y = net(x)
-    outputs = [y, kd.GradientPenalty(net)(x), kd.Laplacian(net)(x), kd.gradient(y, x)]
+    outputs = [
+        y,
+        kd.GradientPenalty(net, name="penalty")(x),
+        kd.Laplacian(net, name="bend", coefficients=[1.0, 2.0])(x),
+        kd.gradient(y, x),
+        kd.SubJacobian(net, inputs=[1])(x),
+        *kd.Partials(net, [(0,)])(x),
+    ]
     model, at = keras.Model(x, outputs), points((4, 2), "float64")
     fused = kd.fuse(model)
-    assert [k for k in kinds(fused) if k in ("Fused", "Between", "Laplacian")] == ["Fused"]
-    assert "GradientPenalty" not in kinds(fused)
+    derivatives = [type(k).__name__ for k in fused.layers if hasattr(k, "is_derivative")]
+    assert sorted(derivatives) == ["Fused", "Partials", "SubJacobian"]
+    assert fused.output_names[1:3] == ["penalty", "bend"]
     for one, two in zip(fused(at), model(at), strict=True):
         close(one, two, DOUBLE)
 

@@ -24,6 +24,7 @@ from keras_derivs.symbolic.derive import derive
 MADE_OF = {
     "GradientPenalty": "Gradient", "JacobianPenalty": "Jacobian", "LogDeterminant": "Jacobian",
 }  # fmt: skip
+ENCODED = ("SubJacobian", "Partials")  # their config is not what they are made with
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def asked(node, calls):
 def _of_layer(node, layer, calls):
     """A layer that is called on what its model is called on elsewhere."""
     call, plan = calls.get((id(layer.model), *map(id, node.input_tensors))), layer.plan
-    if call is None or plan is None:
+    if call is None or plan is None or type(layer).__name__ in ENCODED:
         return None
     wrt = [node.input_tensors[at.position] for at in plan.coordinates]
     if any(x.dtype != layer.compute_dtype for x in wrt):
@@ -103,12 +104,17 @@ def _differs(value, default):
 def candidates(nodes):
     """({id of a node: what it asks for} of those that may be written otherwise, {key: node} of
     derivatives between tensors, which others may share)."""
-    plain = [n for n in nodes if all(v is None or v is False for v in n.arguments.kwargs.values())]
+    plain = [node for node in nodes if _has_no_options(node)]
     calls = {(id(n.operation), *map(id, n.input_tensors)): n for n in reversed(plain)}
     found = [(node, asked(node, calls)) for node in nodes]
     found = [(node, one) for node, one in found if one is not None]
     wanted = {id(node): one for node, one in found if one.call or one.kind in MADE_OF}
     return wanted, {one.key: node for node, one in reversed(found) if id(node) not in wanted}
+
+
+def _has_no_options(node):
+    """Whether a layer is called on tensors alone: in inference, without masks."""
+    return all(x is None or x is False for x in keras.tree.flatten(node.arguments.kwargs))
 
 
 def shared(wanted, taken, existing, groups):
@@ -142,6 +148,7 @@ def opened(model, wanted, existing):
         found = [known.get(id(x), x) for x in taken[id(node)].outputs]
         if one.kind in MADE_OF:
             found = _function_of(one, found)
+        if any(node.outputs[-1] is y for y in model.outputs):  # losses go by its name
             found[-1] = graph.named(found[-1], node.operation.name)
         known.update(zip(map(id, node.outputs), found))
     return again.model_of(model, known), taken
