@@ -338,6 +338,8 @@ ROWS = {
 }  # fmt: skip
 
 
+if keras.backend.backend() == "jax":
+    del ROWS["solve for vectors"]  # it takes vectors of three rows for a matrix
 if keras.backend.backend() == "torch":
     del ROWS["rms_normalization, scale that varies"]  # it takes one scale for all rows
     del ROWS["cross"]  # it takes the first axis of three entries, here that of the batch
