@@ -22,8 +22,8 @@ KINDS = {
 }  # fmt: skip
 # functions of JAX that count as one operation
 WHOLE = {
-    "clip": "Clip", "elu": "Elu", "leaky_relu": "LeakyRelu", "relu": "Relu", "relu6": "Relu6",
-    "selu": "Selu",
+    "celu": "Elu", "clip": "Clip", "elu": "Elu", "leaky_relu": "LeakyRelu", "relu": "Relu",
+    "relu6": "Relu6", "selu": "Selu",
 }  # fmt: skip
 LOOPS = {"cond", "scan", "while"}  # their programs are looked at alone
 INLINED = {"jit", "pjit", "closed_call"}
