@@ -24,7 +24,7 @@ INTRODUCTION = f"""{zoo_cells.BACKENDS}
 
 *These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
 
-One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why; "{KERAS}": Keras itself raises in float64, without any derivative.
+One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why; "{KERAS}": Keras itself raises, without any derivative.
 
 """
 
@@ -38,8 +38,8 @@ def diagonal(row):
 def cell(row):
     """What the table says of a row here; raises where that is neither right nor a known error."""
     name, mode = diagonal(row)
-    made, marks = zoo_cells.Row(row), []
-    if not runs(made):
+    made, marks = plain(row), []
+    if made is None:
         return KERAS
     for strategy in zoo_cells.strategies_in_order(name):
         outcome = made.cell(name, strategy, mode)
@@ -49,13 +49,14 @@ def cell(row):
     return " ".join(marks) + (" (float32)" if made.dtype == "float32" else "")
 
 
-def runs(made):
-    """Whether Keras computes the plain model in this precision."""
+def plain(row):
+    """The row, if Keras builds and computes the model in this precision; else `None`."""
     try:
+        made = zoo_cells.Row(row)
         made.model(ops.convert_to_tensor(made.x, made.dtype))
     except Exception:
-        return False
-    return True
+        return None
+    return made
 
 
 def checked(row):
