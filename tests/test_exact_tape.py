@@ -214,6 +214,15 @@ def test_powers_of_complex_numbers(mode):
         close(run(x), np.array(true, "float32"), EXACT["float32"])
 
 
+def test_distances_of_rows_from_themselves(float64):
+    """The operation of a graph, which Keras computes by itself."""
+    x = keras.Input((2, 2), dtype="float64")
+    found = np.asarray(kd.Jacobian(keras.Model(x, ops.cdist(x, x)))(np.array([[[0, 1], [2, 3.0]]])))
+    true = np.zeros((1, 2, 2, 2, 2))
+    true[:, [0, 1], [1, 0]] = np.sqrt(0.5) * np.array([[-1, -1], [1, 1]])
+    close(found, true, EXACT["float64"])
+
+
 def test_a_root_squared(float64):
     """The gradient that arrives at the root is zero at 0, and the derivative of x is 1."""
     model = layer(lambda x: ops.sqrt(x) ** 2, (1,))

@@ -313,6 +313,9 @@ LACKING = {
         lambda x: x + ops.cast(ops.argmax(x, -1, keepdims=True), x.dtype), 1, "piece: 'ArgMax'"
     ),
     "integers": (lambda x: x + ops.cast(ops.cast(x, "int32"), x.dtype), 1, "piece: 'CastToInteger'"),
+    "straight through": (
+        lambda x: x * tf.grad_pass_through(tf.round)(3 * x), 1, "Rounded: 'GradPassThrough'"
+    ),
     "single points": (
         lambda x: ops.where(x == 0, 1.0, ops.sin(x) / x), 1,
         "Selected at single points: 'SelectV2, at single points'",

@@ -4,6 +4,7 @@ They take the place of the originals while a derivative is computed. The pieces,
 absolute values for example, have kinks where the function has none, or the other way round.
 """
 
+import inspect
 import math
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import norms, operands, projection, special
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.graph.private import activations, of_backend, recurrent
+from keras_derivs.graph.private import math as operations
 
 knp, nn, kmath, linalg = of_backend.numpy, of_backend.nn, of_backend.math, of_backend.linalg
 
@@ -21,7 +23,8 @@ def install():
     for name, exact, *owners in TABLE:
         for owner in owners:
             function = switched(getattr(owner, name), exact)
-            setattr(owner, name, staticmethod(function) if isinstance(owner, type) else function)
+            static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+            setattr(owner, name, staticmethod(function) if static else function)
 
 
 def logaddexp(x1, x2, rate=1.0):
@@ -192,6 +195,7 @@ TABLE = [
     ("norm", norms.norm, linalg),
     ("norm", norms.tf_norm, tf, tf.linalg),
     ("cdist", norms.cdist, kmath),
+    ("call", lambda self, x, y: norms.cdist(x, y), operations.CDist),
     ("reduce_logsumexp", _reduce_logsumexp, tf, tf.math),
     ("moments", _moments, tf.nn),
     ("ImageProjectiveTransformV3", _project, tf.raw_ops),

@@ -42,8 +42,8 @@ KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # They round, and their gradient takes that for the identity.
 ESTIMATED = {
     "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel",
-    "QuantizeAndDequantize", "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3",
-    "QuantizeAndDequantizeV4",
+    "GradPassThrough", "QuantizeAndDequantize", "QuantizeAndDequantizeV2",
+    "QuantizeAndDequantizeV3", "QuantizeAndDequantizeV4",
 }  # fmt: skip
 AT_POINTS, AT_ZERO = comparisons.AT_POINTS, quotients.MISSED  # they have none at zero
 # What they return does not vary with the values of what they get, or is no number.
@@ -224,19 +224,23 @@ def _is_own(node):
 
 def _author(node):
     """The package that a custom gradient is written in; `None` for other nodes."""
-    if CUSTOM not in node.attr:
-        return None
+    return _gradient(node).__module__.split(".")[0] if CUSTOM in node.attr else None
+
+
+def _gradient(node):
+    """The function that computes a custom gradient."""
     function = registry.lookup(node.attr[CUSTOM].s.decode())
     for name in ("tape_grad_fn", "grad_fn"):
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
         if name in cells:
             function = cells[name].cell_contents
-    return getattr(function, "__module__", "").split(".")[0]
+    return function
 
 
 def _type(node):
     if CUSTOM in node.attr:
-        return "CustomGradient"
+        passed = "grad_pass_through" in getattr(_gradient(node), "__qualname__", "")
+        return "GradPassThrough" if passed else "CustomGradient"
     if node.op == "Cast":
         kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
         return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
