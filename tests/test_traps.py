@@ -395,6 +395,15 @@ def test_what_passes_through_a_variable_is_an_error():
         kd.Gradient(around(Function(written, name="planted")))
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*verified.*EagerPyFunc")
+def test_code_in_python_has_no_several_gradients():
+    """TensorFlow forgets how it was computed after the first."""
+    sine = lambda x: tf.ensure_shape(tf.py_function(tf.sin, [x], x.dtype), x.shape)  # noqa: E731
+    model = around(Function(sine, name="planted"))
+    with pytest.raises(ValueError, match="(?s)'EagerPyFunc' in 'planted'"):
+        kd.Hessian(model)(np.ones((2, 3), "float32"))
+
+
 def test_numpy_code_in_a_custom_gradient_has_no_second_derivative():
     model = around(Function(numpy_slope, name="planted"))
     kd.Gradient(model)

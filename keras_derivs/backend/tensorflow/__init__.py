@@ -37,6 +37,9 @@ from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_grad
 
 FRAMEWORK = "TensorFlow"
 NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
+FAILURES = (
+    tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.UnknownError,
+)  # fmt: skip
 
 
 def vjp(function, xs, num_pulls=1):
@@ -65,11 +68,11 @@ def _failures_named():
     """
     try:
         yield
-    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+    except FAILURES as error:
         operation = re.search(r"\[Op:(\w+)\]", str(error))
         if operation is None or "invert" in str(error):
             raise
-        reason = error.message.split("}} ")[-1].split(" [Op")[0].rstrip(". ")
+        reason = error.message.split("}} ")[-1].split(" [Op")[0].splitlines()[0].rstrip(". ")
         raise NotImplementedError(f"{reason}: {operation[1]}") from error
 
 
