@@ -56,7 +56,9 @@ def _forces():
     """Energy and forces of three atoms, by filters of their distances as in SchNet."""
     x = keras.Input((3, 3))
     squares = ops.sum(ops.square(x[:, :, None] - x[:, None]), axis=-1, keepdims=True)
-    filters = layers.Dense(4, "softplus")(ops.exp(-squares * np.linspace(0.5, 2, 4)))
+    filters = layers.Dense(4, "softplus")(
+        ops.exp(-squares * np.linspace(0.5, 2, 4, dtype="float32"))
+    )
     atoms = layers.Dense(4)(ops.ones_like(x[:, :, :1]))
     atoms = layers.Dense(4, "softplus")(ops.sum(filters * atoms[:, None], axis=2))
     return keras.Model(x, ops.sum(layers.Dense(1)(atoms), axis=1))

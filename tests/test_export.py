@@ -73,6 +73,15 @@ def test_a_litert_file_holds_no_loop_over_a_sequence_of_known_length():
     assert not any("While" in type or "TensorList" in type for type in found)
 
 
+def test_litert_tells_of_float64(tmp_path):
+    need("litert")
+    x = keras.Input((2,))
+    model = keras.Model(x, {"y": x * np.linspace(0.5, 1, 2)})
+    with pytest.raises(ValueError, match="float64, which LiteRT has not. Give `dtype='float32'`"):
+        kd.export(model, tmp_path / "y.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_sample_is_measured_on_the_scale_of_all():
     """Its own output may nearly cancel, as that of a Laplacian."""
     x = keras.Input((1,))

@@ -103,10 +103,21 @@ def _quiet():
 
 
 def _refused(model, format, reasons):
-    words = dict.fromkeys(" ".join(str(error).split())[:600] for error in reasons)
+    words = dict.fromkeys(map(_words, reasons))
     return ValueError(
         f"`export` needs a model that {format.title} can hold and compute. Received: "
         f"'{model.name}', of which no file is left: {' Otherwise: '.join(words)} Try another "
         f"`format=`, another `strategy=` of the derivative, or `tolerance=` if the numbers are as "
         f"near as you need."
     )
+
+
+def _words(error):
+    """What a converter says; of float64 that LiteRT has not, what to do instead."""
+    words = " ".join(str(error).split())
+    if "xf64>" in words:
+        return (
+            "it computes in float64, which LiteRT has not. Give `dtype='float32'` to arrays of "
+            "numpy that it computes with."
+        )
+    return words[:600]
