@@ -41,6 +41,25 @@ def test_what_leaves_the_framework(name):
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*Gradients are stopped")
+def test_a_loss_of_the_framework_that_has_first_derivatives_only():
+    def loss(x):
+        ones = ops.ones_like(x[:, 0, 0], dtype="int32")
+        labels = ops.stack([ones, 2 * ones], axis=1)
+        return ops.ctc_loss(labels, x, 2 * ones, 6 * ones, mask_index=0)[:, None]
+
+    x = keras.Input((6, 4))
+    model = keras.Model(x, keras.layers.Lambda(loss, output_shape=(1,), name="planted")(x))
+    at = np.random.default_rng(0).normal(size=(2, 6, 4)).astype("float32")
+    h = 1e-2 * np.eye(24).reshape(24, 1, 6, 4)
+    after, before = (model(np.concatenate(list(at + step))) for step in (h, -h))
+    true = np.reshape(after - before, (24, 2)).T.reshape(2, 6, 4) / 2e-2
+    close(kd.Gradient(model)(at), true, 1e-2)
+    for derive in (lambda: kd.Hessian(model)(at), lambda: kd.laplacian(model(x), x)):
+        with pytest.raises(ValueError, match="(?s)second derivative.*'planted'.*first deriv"):
+            derive()
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*Gradients are stopped")
 def test_what_stays_in_it():
     """Also an estimate that is no derivative, and a part that is stopped on purpose."""
     identity = tf.custom_gradient(lambda x: (tf.round(x), lambda dy: dy))

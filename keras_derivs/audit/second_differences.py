@@ -19,13 +19,17 @@ SIZES = (2, 8, 1)  # of the batch, where the model does not have one of its own
 
 
 def may_lack(steps):
-    """Whether the user's own code computes gradients, other than by stopping them on purpose."""
-    stopped = any(step.type in backend.STOPPED and step.on_the_way for step in steps)
-    return not stopped and (not steps or any(_is_own(step) for step in steps))
+    """Whether the user's own code computes gradients."""
+    return not steps or any(_is_own(step) for step in steps)
 
 
 def _is_own(step):
     return step.own and step.on_the_way
+
+
+def _on_purpose(steps):
+    """Whether gradients are stopped, so that a part of the second derivative is not meant."""
+    return any(step.type in backend.STOPPED and step.on_the_way for step in steps)
 
 
 def check_second_differences(specified, steps):
@@ -77,7 +81,8 @@ def _judge(found, model, steps):
     change, mean = after - before, (curved + curved_after) / 2
     rounding = 1e-4 * np.maximum(abs(before), abs(after))
     allowed = TOLERANCE * np.maximum(abs(change), abs(mean)) + abs(curved_after - curved)
-    if np.all(abs(change - mean) > allowed + rounding):
+    right = np.isfinite(mean) if _on_purpose(steps) else abs(change - mean) <= allowed + rounding
+    if np.all(np.isfinite(change) & ~right):
         own = dict.fromkeys(
             place(model, step, "the gradient of ") for step in steps if _is_own(step)
         )
@@ -85,6 +90,6 @@ def _judge(found, model, steps):
         raise ValueError(
             f"A second derivative needs gradients that the framework can differentiate again. "
             f"Received: {where}, whose second derivative is not that of the first: a part of a "
-            f"gradient is computed outside of the framework, such as by numpy. Write the gradient "
-            f"in `keras.ops`."
+            f"gradient is computed outside of the framework, such as by numpy, or has no finite "
+            f"derivative. Write the gradient in `keras.ops`, or ask for first derivatives."
         )
