@@ -167,3 +167,17 @@ def test_compiled(mode):
     model, _ = model_of("sqrt")
     made = kd.Gradient(model, audit=False)
     check(compiled(made)[mode](ops.convert_to_tensor(point())), WEIGHT * slopes("sqrt")[1], 1)
+
+
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(1, 3)])
+def test_a_matrix_of_numbers_of_both_signs(columns):
+    """Which entries a product takes part in does not depend on the signs of a constant."""
+    matrix = np.random.default_rng(0).normal(size=(4, 4))
+    x = keras.Input((4,))
+    h = layers.Lambda(lambda x: ops.matmul(ops.sqrt(x), matrix)[:, columns], output_shape=(1,))(x)
+    model = keras.Model(x, ops.sum(ops.tanh(h), axis=1, keepdims=True))
+    at = np.random.default_rng(1).uniform(0.5, 2, (3, 4))
+    value, found = kd.Gradient(model, return_value=True, strategy="reverse")(at)
+    h = np.tanh(np.sqrt(at) @ matrix[:, columns])
+    close(value, h.sum(axis=1, keepdims=True), DIFFERENCES[1])
+    close(found, (1 - h**2) @ matrix[:, columns].T / (2 * np.sqrt(at)), DIFFERENCES[1])

@@ -102,15 +102,16 @@ def _transposed(operation, inputs, masks, bilinear):
     if not floats or not results:
         return [True] * len(inputs)
 
+    start = [*map(jnp.ones_like, inputs)] if bilinear else inputs  # constants, too: no signs
+
     def function(*given):
-        values = list(inputs)
+        values = list(start)
         for n, x in zip(floats, given):
             values[n] = x
         found = operation.bind(*values)
         return [found[n] for n in results]
 
-    given = [jnp.ones_like(inputs[n]) if bilinear else inputs[n] for n in floats]
-    outputs, pull = jax.vjp(function, *given)
+    outputs, pull = jax.vjp(function, *[start[n] for n in floats])
     arriving = [
         jnp.zeros_like(y) if mask is None else jnp.broadcast_to(jnp.asarray(mask, y.dtype), y.shape)
         for y, mask in zip(outputs, (masks[n] for n in results))
