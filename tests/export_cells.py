@@ -2,7 +2,7 @@
 
 Each file is run in a process of its own, which has neither Keras nor the package, on fresh inputs
 in batches of 7, 1 and 0, and compared with `predict`. `python tests/export_cells.py [ROW …]` writes
-docs/export.md.
+the table of the backend in docs/export.md.
 """
 
 import json
@@ -18,6 +18,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
 import numpy as np
+import pytest
 import run_artifacts
 from export_rows import ITSELF, KINDS, ROWS, with_derivatives
 
@@ -25,12 +26,34 @@ import keras_derivs as kd
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "export.md"
 STRATEGIES = {"taylor": "T", "reverse": "R", "auto": "A"}
-FORMATS = {"tf_saved_model": "SavedModel", "onnx": "ONNX", "litert": "LiteRT",
-           "openvino": "OpenVINO"}  # fmt: skip
+NAMES = {"tf_saved_model": "SavedModel", "torch": "PyTorch", "onnx": "ONNX", "litert": "LiteRT",
+         "openvino": "OpenVINO"}  # fmt: skip
+OFFERED = {
+    "tensorflow": ("tf_saved_model", "onnx", "litert", "openvino"),
+    "jax": ("tf_saved_model", "onnx", "openvino"),
+    "torch": ("torch", "onnx", "litert", "openvino"),
+}
+BACKEND = keras.backend.backend()
+FORMATS = {name: NAMES[name] for name in OFFERED[BACKEND]}
+CONVERTERS = {
+    ("tensorflow", "onnx"): ("tf2onnx",),
+    ("jax", "tf_saved_model"): ("tensorflow",),
+    ("jax", "onnx"): ("jax2onnx",),
+    ("jax", "openvino"): ("jax2onnx",),
+    ("torch", "onnx"): ("onnxscript",),
+    ("torch", "litert"): ("litert_torch",),
+}
+RUNTIMES = {"onnx": ("onnxruntime",), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
 TOLERANCE = 1e-5
 NO_RULE = "needs a Taylor rule for every operation"
-NO_EMPTY = "takes no empty batch"  # as a warning says
-BEGIN, END = "<!-- table -->", "<!-- end -->"
+LIMITS = {"takes no empty batch": "°", "no more and no less": "¹"}  # as warnings say
+BEGIN, END = f"<!-- {BACKEND} -->", "<!-- end -->"
+
+
+def need(format):
+    """Skip the test where converter or runtime are missing."""
+    for package in (*CONVERTERS.get((BACKEND, format), ()), *RUNTIMES.get(format, ())):
+        pytest.importorskip(package)
 
 
 class Cell:
@@ -66,9 +89,10 @@ class Cell:
             except ValueError as error:
                 assert not file.exists()
                 return " ".join(str(error).split())
-            takes_empty = not any(NO_EMPTY in str(warning.message) for warning in told)
-            found = self.elsewhere(format, folder, [] if takes_empty else ["--not-empty"])
-            return NO_EMPTY if found == "right" and not takes_empty else found
+            said = " ".join(str(warning.message) for warning in told)
+            limit = next((limit for limit in LIMITS if limit in said), None)
+            found = self.elsewhere(format, folder, ["--not-empty"] if limit else [])
+            return limit if limit and found == "right" else found
 
     def elsewhere(self, format, folder, options):
         """Run the file in another process, on inputs that it has not seen."""
@@ -91,6 +115,11 @@ class Cell:
         return dict(sorted(self.model.predict(samples, verbose=0).items()))
 
 
+def mark(part, outcome):
+    """What the table says of an outcome."""
+    return part + LIMITS.get(outcome, "") if outcome in (*LIMITS, "right") else "-"
+
+
 def line(row):
     """The row of the table, and notes on what is not right."""
     cells, notes = {name: [] for name in FORMATS}, []
@@ -104,7 +133,7 @@ def line(row):
         if cell.refused:
             notes.append(f"{row}: `{strategy}` has no {', '.join(cell.refused)}.")
         for name, outcome in cell.outcomes().items():
-            cells[name].append({"right": part, NO_EMPTY: f"{part}°"}.get(outcome, "-"))
+            cells[name].append(mark(part, outcome))
             if outcome != "right":
                 notes.append(f"{row}, {strategy}, {FORMATS[name]}: {outcome}")
     return f"| {row} | " + " | ".join(map(" ".join, cells.values())) + " |", notes
@@ -112,8 +141,9 @@ def line(row):
 
 def lines():
     """The lines of the table as it stands, by row."""
-    text = PAGE.read_text() if PAGE.exists() else ""
-    found = [line for line in text.splitlines() if line.count("|") == len(FORMATS) + 2]
+    _, _, text = PAGE.read_text().partition(BEGIN)
+    table, _, _ = text.partition(END)
+    found = [line for line in table.splitlines() if line.count("|") == len(FORMATS) + 2]
     return {line.split("|")[1].strip(): line for line in found}
 
 

@@ -1,15 +1,12 @@
 """Files of models with derivatives: right by their own runtimes, or an error and no file."""
 
 import importlib
-import warnings
 
-import export_cells
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_cells import FORMATS, NO_EMPTY, STRATEGIES, cell_of, lines
-from export_rows import ROWS
+from export_cells import need
 from keras import layers, ops
 
 import keras_derivs as kd
@@ -19,17 +16,6 @@ from keras_derivs.export import compare
 
 # not from this package: converters use what their dependencies deprecate
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
-NEEDED = {
-    "tf_saved_model": (),
-    "onnx": ("tf2onnx", "onnxruntime"),
-    "litert": ("ai_edge_litert",),
-    "openvino": ("openvino",),
-}
-
-
-def need(format):
-    for package in NEEDED[format]:
-        pytest.importorskip(package)
 
 
 def slope_model(**options):
@@ -241,47 +227,6 @@ def test_a_recurrent_layer_of_cudnn_runs_its_loop_in_a_derivative(monkeypatch):
     found = kd.Hessian(net)(x)
     assert used == [True]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def diagonal():
-    """A cell of every row, such that each strategy and format comes often."""
-    formats, strategies = list(FORMATS), list(STRATEGIES)
-    return [
-        (row, strategies[n % len(strategies)], formats[(n + n // len(formats)) % len(formats)])
-        for n, row in enumerate(ROWS)
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row, strategy, format", diagonal())
-def test_cell(row, strategy, format):
-    check_cell(row, strategy, format)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("row", ROWS)
-def test_every_cell(row, strategy, format):
-    check_cell(row, strategy, format)
-
-
-def check_cell(row, strategy, format):
-    need(format)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cell = export_cells.Cell(row, strategy)
-        if row not in lines():
-            pytest.skip(f"docs/export.md has no row {row}; run tests/export_cells.py")
-        mark = cell_of(lines(), row, strategy, format)
-        if cell.impossible:
-            assert mark == STRATEGIES[strategy].lower()
-            return
-        outcome = cell.outcome(format)
-    if mark == "-":
-        assert "no file is left" in outcome
-    else:
-        assert outcome == (NO_EMPTY if mark.endswith("°") else "right")
 
 
 def test_a_derivative_layer_is_exported_as_it_is(tmp_path):

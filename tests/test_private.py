@@ -192,3 +192,10 @@ def test_what_surrounds_a_call():
         assert private.remat_mode(keras.layers.Dense(1)) is not None
     seen = keras.layers.Lambda(lambda x: x + float(private.in_call()))
     assert float(seen(np.zeros((1, 1)))[0, 0]) == 1
+
+
+def test_what_a_model_is_called_on_for_a_file(model):
+    ((spec,),) = [list(x.values()) for x in private.signature_of(model)]
+    assert tuple(spec.shape) == (None, 3) and spec.name == "x"
+    formats = ("torch", "litert", "onnx", "openvino", "saved_model")
+    assert all(callable(getattr(private.exporters, f"export_{name}")) for name in formats)

@@ -195,6 +195,13 @@ def _norm(x, ord=None, axis=None, keepdims=False):
     return total if ord == 1 else root(total, 1 / ord)
 
 
+def _reshape(x, newshape):
+    """A length that a trace does not know is left to the others."""
+    if isinstance(newshape, (list, tuple)):
+        newshape = [-1 if length is None else length for length in newshape]
+    return plain(of_backend.numpy.reshape)(x, newshape)
+
+
 def _cdist(x, y):
     plain(of_backend.math.cdist)(x, y)  # raises where the shapes do not fit
     x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
@@ -203,7 +210,8 @@ def _cdist(x, y):
 
 TABLE = {
     of_backend.numpy: (
-        _cbrt, _clip, _fmax, _fmin, _hypot, _i0, _logaddexp, _logaddexp2, _power, _std,
+        _cbrt, _clip, _fmax, _fmin, _hypot, _i0, _logaddexp, _logaddexp2, _power, _reshape,
+        _std,
     ),
     of_backend.nn: (
         _celu, _elu, _hard_sigmoid, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid,

@@ -4,7 +4,7 @@ import contextlib
 
 import jax
 
-from keras_derivs.backend import formulas, jaxpr, resident
+from keras_derivs.backend import formulas, jax_exporting, jaxpr, resident  # noqa: F401
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.jax_exact import exact
 from keras_derivs.backend.jax_program import NotOne, one_program

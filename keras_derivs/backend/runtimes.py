@@ -20,12 +20,17 @@ def saved_model(path):
     return run
 
 
-def litert_options():
+def litert_options(model):
     """Allow the built-in operations of LiteRT only: no other needs TensorFlow on the device."""
     if keras.backend.backend() != "tensorflow":
         return {}
     tf = importlib.import_module("tensorflow")
     return {"target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}}
+
+
+def torch_options(model):
+    """Leave the axes open that the model does; Keras would fix them."""
+    return importlib.import_module("keras_derivs.backend.torch_exporting").options(model)
 
 
 def lite_interpreter():

@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from keras_derivs.backend import formulas, resident
+from keras_derivs.backend import formulas, resident, torch_exporting  # noqa: F401
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless

@@ -8,6 +8,7 @@ import keras
 
 from keras_derivs.backend import runtimes as of_frameworks
 from keras_derivs.export import arguments, runtimes
+from keras_derivs.graph import private
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Format:
     suffix: str
     loaded: Callable  # a path -> a function from flat inputs to flat outputs
     packages: dict  # backend -> tuples of alternatives
-    options: Callable = dict  # more arguments for `model.export`
+    options: Callable = lambda model: {}  # more arguments for `model.export`
     arranged: Callable = lambda model: model  # the model as the converter takes it
 
     def check_packages(self):
@@ -35,7 +36,8 @@ class Format:
             names = ", ".join(" or ".join(f"`{name}`" for name in one) for one in missing)
             raise ImportError(
                 f"`export` to {self.title} needs {names}. Received: a Python without. Install "
-                f'`keras_derivs[export]`, or `pip install "{missing[0][0]}"`.'
+                f"`keras_derivs[{EXTRA[keras.backend.backend()]}]`, or `pip install "
+                f'"{missing[0][0]}"`.'
             )
 
 
@@ -44,6 +46,11 @@ def _installed(package):
         return importlib.util.find_spec(package.replace("-", "_")) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _signature(model):
+    """Without it, Keras wants a model that was called, and not only in `predict`."""
+    return {"input_signature": private.signature_of(model)}
 
 
 def _with_names(model):
@@ -55,6 +62,7 @@ def _with_names(model):
     return keras.Model(arguments.structure(model), outputs, name=model.name)
 
 
+EXTRA = {"tensorflow": "export", "jax": "export-jax", "torch": "export-torch"}
 ONNX = (("onnxruntime",), ("onnx",))
 OPENVINO = (("openvino",),)
 TENSORFLOW = (("tensorflow",),)
@@ -72,7 +80,12 @@ FORMATS = [
         "ONNX",
         ".onnx",
         runtimes.onnx,
-        {"tensorflow": (("tf2onnx",), *ONNX), "jax": (("jax2onnx",), *ONNX), "torch": ONNX},
+        {
+            "tensorflow": (("tf2onnx",), *ONNX),
+            "jax": (("jax2onnx",), *ONNX),
+            "torch": (("onnxscript",), *ONNX),
+        },
+        _signature,
     ),
     Format(
         "litert",
@@ -87,10 +100,17 @@ FORMATS = [
         "OpenVINO",
         ".xml",
         runtimes.openvino,
-        {"tensorflow": OPENVINO, "jax": (*TENSORFLOW, *OPENVINO), "torch": OPENVINO},
+        {"tensorflow": OPENVINO, "jax": (("jax2onnx",), *OPENVINO), "torch": OPENVINO},
         arranged=_with_names,
     ),
-    Format("torch", "a program of PyTorch", ".pt2", of_frameworks.torch_program, {"torch": ()}),
+    Format(
+        "torch",
+        "a program of PyTorch",
+        ".pt2",
+        of_frameworks.torch_program,
+        {"torch": ()},
+        of_frameworks.torch_options,
+    ),
 ]
 
 

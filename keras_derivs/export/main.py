@@ -89,7 +89,7 @@ def _exported(model, path, format, known, tolerance, kwargs):
 
 def _trial(model, path, format, known, tolerance, kwargs):
     with backend.for_format(format.name), _quiet():
-        options = {**format.options(), **kwargs}
+        options = {**format.options(model), **kwargs}
         arranged = format.arranged(model)
         arranged.export(str(path), format=format.name, **{"verbose": False, **options})
     return compare(model, format.loaded(path), known, tolerance)

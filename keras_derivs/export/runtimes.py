@@ -78,13 +78,32 @@ def litert(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TensorFlow's own interpreter has a successor
         runner = Interpreter(str(path)).get_signature_runner()
-    inputs = sorted(runner.get_input_details(), key=_order)
+    details = runner.get_input_details()
+    inputs = sorted(details, key=_order)
 
     def run(arrays, names):
         found = runner(**_matched(arrays, names, inputs))
         return [found[name] for name in sorted(found, key=_order)]
 
-    return run
+    (rows,) = {int(details[name]["shape_signature"][0]) for name in inputs} or {-1}
+    return run if rows < 0 else InBatches(run, rows)
+
+
+class InBatches:
+    """Calls what takes one number of rows alone, as often as the inputs hold that."""
+
+    def __init__(self, run, rows):
+        self.run, self.rows = run, rows
+
+    def __call__(self, arrays, names):
+        starts = range(0, len(arrays[0]), self.rows)
+        if len(arrays[0]) % self.rows:
+            raise ValueError(
+                f"the file takes {self.rows} rows, no more and no less: give that many `samples=`, "
+                f"or some times as many"
+            )
+        parts = [self.run([x[n : n + self.rows] for x in arrays], names) for n in starts]
+        return [np.concatenate(outputs) for outputs in zip(*parts)]
 
 
 def _order(name):

@@ -8,6 +8,7 @@ import importlib
 
 import keras
 from keras.src import backend as of_backend
+from keras.src import export as exporters
 from keras.src.activations import activations
 from keras.src.backend.common import dtypes
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
@@ -151,3 +152,8 @@ def recurrent():
 def archive():
     """The class that traces a model for every format of a file, on TensorFlow."""
     return importlib.import_module("keras.src.backend.tensorflow.export").TFExportArchive
+
+
+def signature_of(model):
+    """What a model is called on, for a file: a specification in the place of each input."""
+    return exporters.export_utils.get_input_signature(model)

@@ -201,8 +201,8 @@ def check_batches(flat, declared, owner, own_rows=()):
     Those at the positions `own_rows` have rows of their own.
     """
     pairs = [pair for n, pair in enumerate(zip(flat, declared)) if n not in own_rows]
-    sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1]
-    if len(set(sizes) - {None}) > 1:
+    sizes = [x.shape[0] for x, spec in pairs if spec.shape[0] != 1 and x.shape[0] is not None]
+    if any(size != sizes[0] for size in sizes):  # one of PyTorch may be a symbol, without a hash
         raise ValueError(
             f"'{owner}' needs inputs with the same number of rows. Received: shapes "
             f"{[tuple(x.shape) for x in flat]}. Repeat what is the same for all rows."

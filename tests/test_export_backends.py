@@ -1,0 +1,160 @@
+"""Files of models with derivatives on JAX and PyTorch, by whatever Keras offers there."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+from export_cells import FORMATS, need
+from framework import BACKEND
+from keras import layers, ops
+from run_artifacts import LOADERS
+
+import keras_derivs as kd
+
+pytestmark = [
+    pytest.mark.skipif(BACKEND == "tensorflow", reason="test_export.py is about TensorFlow"),
+    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The file of:UserWarning"),
+]
+on_jax = pytest.mark.skipif(BACKEND != "jax", reason="it is about JAX")
+on_torch = pytest.mark.skipif(BACKEND != "torch", reason="it is about PyTorch")
+X = np.random.default_rng(0).normal(size=(4, 2)).astype("float32")
+
+
+def slope_model():
+    """A network, its slope by backward passes, and its Hessian by polynomials."""
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+    x = keras.Input((2,), name="x")
+    slope = kd.Gradient(net, strategy="reverse")(x)
+    hessian = kd.Hessian(net, strategy="taylor")(x)
+    return keras.Model(x, {"u": net(x), "slope": slope, "hessian": hessian})
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_holds_value_and_derivatives_by_either_engine(format, tmp_path):
+    need(format)
+    model, path = slope_model(), tmp_path / LOADERS[format][1]
+    assert kd.export(model, path, format) < 1e-5
+    found = LOADERS[format][0](path)(X)
+    expected = dict(sorted(model.predict(X, verbose=0).items()))
+    if format not in ("litert", "openvino"):  # without names, in the order of the names
+        found = {name: found[name] for name in expected}
+    for y, e in zip(found.values(), expected.values()):
+        np.testing.assert_allclose(y, e, rtol=1e-4, atol=1e-5)
+
+
+@on_torch
+def test_keras_exports_a_program_of_pytorch(tmp_path):
+    """By `model.export` itself, the axes left open."""
+    torch = importlib.import_module("torch")
+    model, path = slope_model(), tmp_path / "slope.pt2"
+    rows = torch.export.Dim("rows", min=0)
+    before = [weight.requires_grad for weight in model.parameters()]
+    model.export(path, format="torch", dynamic_shapes={0: rows}, verbose=False)
+    assert before == [weight.requires_grad for weight in model.parameters()] and any(before)
+    program = torch.export.load(path).module()
+    for count in (4, 1, 0):
+        found = program(torch.from_numpy(X[:count]))
+        step = np.float32(1e-2) * np.eye(2, dtype="float32")
+        up, down = (
+            program(torch.from_numpy((X[:count, None] + s * step).reshape(-1, 2)))["u"]
+            for s in (1, -1)
+        )
+        slopes = ((up - down) / 2e-2).detach().numpy().reshape(-1, 2)
+        np.testing.assert_allclose(found["slope"].detach().numpy(), slopes, atol=1e-3)
+
+
+@on_torch
+def test_a_model_without_derivatives_is_left_to_keras(tmp_path):
+    torch = importlib.import_module("torch")
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    net.export(tmp_path / "plain.pt2", format="torch", verbose=False)
+    program = torch.export.load(tmp_path / "plain.pt2").module()
+    x = torch.from_numpy(X[:1])
+    np.testing.assert_allclose(program(x).detach(), net.predict(X[:1], verbose=0), rtol=1e-6)
+
+
+@on_torch
+def test_a_litert_file_of_pytorch_holds_one_number_of_rows(tmp_path):
+    need("litert")
+    model, path = slope_model(), tmp_path / "slope.tflite"
+    with pytest.warns(UserWarning, match="takes 1 rows, no more and no less"):
+        kd.export(model, path, samples=X)
+    given = [keras.layers.InputSpec(shape=(2, 2), dtype="float32", name="x")]
+    with pytest.warns(UserWarning, match="takes 2 rows, no more and no less"):
+        kd.export(model, path, samples=X, input_signature=given)
+    with pytest.raises(ValueError, match="takes 2 rows, no more and no less: give that many"):
+        kd.export(model, path, samples=X[:3], input_signature=given)
+
+
+STACKS = {
+    "grouped convolution": lambda: [layers.Conv2D(4, 2, strides=2, groups=2), layers.Flatten()],
+    "dilated convolution": lambda: [layers.Conv2D(2, 2, dilation_rate=2), layers.Flatten()],
+    "transposed convolution": lambda: [layers.Conv2DTranspose(1, 3, strides=2), layers.Flatten()],
+    "separable convolution": lambda: [layers.SeparableConv2D(2, 2), layers.Flatten()],
+    "pools": lambda: [layers.MaxPooling2D(2, 1), layers.AveragePooling2D(2, padding="same"), layers.Flatten()],
+    "pools that leave out entries": lambda: [layers.AveragePooling2D(2, 3), layers.MaxPooling2D(1), layers.Flatten()],
+    "pools of sequences": lambda: [layers.Reshape((8, 4)), layers.MaxPooling1D(3), layers.AveragePooling1D(2), layers.Flatten()],
+    "pools of volumes": lambda: [layers.Reshape((4, 2, 2, 2)), layers.MaxPooling3D(2), layers.Conv3DTranspose(1, 2), layers.Flatten()],
+}  # fmt: skip
+
+
+QUICK = ("grouped convolution", "pools")
+
+
+@on_torch
+@pytest.mark.parametrize(
+    "stack", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in STACKS]
+)
+def test_gradients_that_no_format_has_are_made_of_others(stack):
+    """A program for any number of rows, without an operation of a gradient in it."""
+    programs = importlib.import_module("keras_derivs.backend.torch_program")
+    torch = importlib.import_module("torch")
+    given = keras.Input((4, 4, 2), name="x")
+    y = given * ops.sin(given)
+    for layer in STACKS[stack]():
+        y = layer(y)
+    net = keras.Model(given, layers.Dense(1)(y))
+    model = keras.Model(given, kd.Hessian(net, strategy="reverse")(given))
+    spec = keras.layers.InputSpec(shape=(None, 4, 4, 2), dtype="float32")
+    program = programs.program(model, [spec])
+    names = {str(node.target) for node in program.recorded.graph.nodes}
+    assert not any("backward" in name for name in names), names
+    x = np.random.default_rng(1).normal(size=(3, 4, 4, 2)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    for rows in (3, 1, 0):
+        found = program(torch.from_numpy(x[:rows])).detach().numpy()
+        np.testing.assert_allclose(found, expected[:rows], atol=1e-5 * np.max(np.abs(expected)))
+
+
+@on_jax
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda jax, x: jax.lax.pad(x, np.float32(0.5), [(0, 0, 0), (1, 2, 1), (0, -1, 2)]),
+        lambda jax, x: jax.lax.pad(x, np.float32(0.5), [(1, 1, 3), (-1, 0, 0), (0, 0, 1)]),
+        lambda jax, x: jax.grad(
+            lambda x: jax.numpy.sum(
+                jax.lax.conv_general_dilated(
+                    x, x[:1] ** 2, (2,), "SAME", dimension_numbers=("WNC", "WIO", "NCW")
+                )
+            )
+        )(x),
+        lambda jax, x: jax.nn.relu(jax.jit(jax.numpy.sin)(x)),
+    ],
+)
+def test_a_program_in_what_the_converter_to_onnx_has(function):
+    jax = importlib.import_module("jax")
+    portable = importlib.import_module("keras_derivs.backend.jax_portable").portable
+    x = np.random.default_rng(0).normal(size=(2, 4, 4)).astype("float32")
+    program = portable(jax.make_jaxpr(lambda x: function(jax, x))(x), [x])
+    found = jax.core.eval_jaxpr(program.jaxpr, program.consts, x)[0]
+    np.testing.assert_allclose(found, function(jax, x), rtol=1e-6)
+    for equation in program.eqns:
+        assert equation.primitive.name not in ("jit", "pjit", "custom_jvp_call")
+        padding = equation.params.get("padding_config", ())
+        assert all(between == 0 for *_, between in padding)
+        if equation.primitive.name == "conv_general_dilated":
+            numbers = equation.params["dimension_numbers"]
+            assert numbers.lhs_spec == numbers.rhs_spec == numbers.out_spec == (0, 1, 2)
