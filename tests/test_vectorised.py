@@ -70,23 +70,64 @@ def test_several_inputs_as_one_by_one(taken):
     assert taken == [True, True]
 
 
-def slopes(derivative, model, x, jit_compile):
-    @tf.function(jit_compile=jit_compile)
+def stepping(derivative, model, jit_compile, signature=None):
+    """A function of x: the slopes of a loss by the weights."""
+
+    @tf.function(jit_compile=jit_compile, input_signature=signature)
     def run(x):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(tf.square(derivative(x)))
         return tape.gradient(loss, [weight.value for weight in model.trainable_variables])
 
-    return run(x)
+    return run
+
+
+def slopes(derivative, model, x, jit_compile):
+    return stepping(derivative, model, jit_compile)(x)
+
+
+def parameters(step, x):
+    """What a compiled program takes; what XLA takes for a constant is not among it."""
+    program = step.experimental_get_compiler_ir(x)(stage="hlo")
+    (entry,) = [line for line in program.splitlines() if line.startswith("ENTRY")]
+    return entry.split("->")[0]
 
 
 def test_trains_as_compiled_by_xla(taken):
     model, x = net(), tf.constant(points())
     layer = kd.Hessian(model, strategy="reverse")
-    found, expected = (slopes(layer, model, x, jit) for jit in (False, True))
-    for a, b in zip(found[:3], expected[:3], strict=True):
+    plain, compiled = (stepping(layer, model, jit) for jit in (False, True))
+    for a, b in zip(plain(x)[:3], compiled(x)[:3], strict=True):
         close(a, b, TOLERANCE)
-    assert taken == [True, False]
+    assert f"f64[5,{INPUTS}]" in parameters(compiled, x)
+    assert taken == [True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "gelu", "elu", "selu"])
+def test_xla_compiles_a_step_once(activation, taken):
+    """It would compile anew at other inputs if these were constants to it."""
+    hidden = layers.Dense(8, activation, dtype="float64")
+    model = net(hidden=[hidden, layers.LayerNormalization(dtype="float64")])
+    layer = kd.Hessian(model, strategy="reverse")
+    one_by_one = kd.Hessian(model, strategy="reverse", chunk_size=1)
+    step = stepping(layer, model, True, [tf.TensorSpec((None, INPUTS), "float64")])
+    for seed in (0, 1):
+        x = tf.constant(points(seed))
+        for a, b in zip(step(x), stepping(one_by_one, model, False)(x)):
+            if a is not None:
+                close(a, b, TOLERANCE)
+    assert f"f64[5,{INPUTS}]" in parameters(step, x)
+    assert taken == [True]
+
+
+def test_a_function_inside_of_a_compiled_one_goes_another_way(taken):
+    """What one function hands to another would be a constant to XLA."""
+    model, x = net(), tf.constant(points())
+    layer = kd.Hessian(model, strategy="reverse")
+    found = slopes(tf.function(layer), model, x, True)
+    assert taken == [False]
+    close(found[0], slopes(layer, model, x, False)[0], TOLERANCE)
 
 
 class Looped(layers.Layer):
