@@ -153,8 +153,7 @@ At kinks both engines have the same derivatives:
 | at | the derivatives are those of |
 |---|---|
 | 0 of `absolute`, `sign`, `PReLU`, `hypot`, `std` and norms | a constant: 0 |
-| 0 of `relu` and `leaky_relu`, the threshold of `threshold` and `ReLU` | the lower side |
-| 0 of `elu`, `celu` and `selu` | the upper side |
+| 0 of `relu`, `leaky_relu`, `elu`, `celu` and `selu`, the threshold of `threshold` and `ReLU` | the lower side |
 | the bounds of `clip` and `hard_tanh` | the inside |
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, `sparse_sigmoid`, `hard_shrink` and `soft_shrink` | the outside |
 | ties of `maximum`, `minimum`, `max`, `min`, `ptp` and norms of infinite order | the mean of those that tie; for powers of the result, the mean of their powers |

@@ -89,7 +89,7 @@ ROWS = {
     "tf.gather_nd": arrays(lambda x: tf.gather_nd(x * x, [[1], [0], [1]]), lambda x: (x * x)[[1, 0, 1]], (3,), per_sample=True),
     "tf.linalg.diag": arrays(lambda x: tf.linalg.diag(x * x), lambda x: np.diag(x * x), (3,)),
     "tf.linalg.trace": arrays(lambda x: tf.linalg.trace(x * x), lambda x: np.trace(x * x), (3, 3)),
-    "tf.nn.elu": elementwise(tf.nn.elu, lambda x: x if x > 0 else mp.expm1(x), zero={0.0: (0, 1, 0, 0, 0)}),
+    "tf.nn.elu": elementwise(tf.nn.elu, lambda x: x if x > 0 else mp.expm1(x), zero={0.0: (0, 1, 1, 1, 1)}),
     "tf.nn.crelu": arrays(tf.nn.crelu, lambda x: np.array([max(z, 0 * z) for z in [*x, *-x]]), (3,)),
     "tf.nn.l2_loss": arrays(lambda x: tf.nn.l2_loss(x), lambda x: sum(x * x) / 2, (3,), per_sample=True),
 }  # fmt: skip

@@ -97,6 +97,7 @@ KINKED = {
     "bounds": lambda x, y: ops.clip(x, -1, 1) + ops.hard_sigmoid(x) + ops.where(x > 1, x, 1.0),
     "range": lambda x, y: along(ops.ptp, ops.concatenate([x, y, x * y], axis=1)),
     "PReLU": lambda x, y: layers.PReLU("ones")(x + y),
+    "sides alike": lambda x, y: ops.relu(x) + ops.elu(x) * ops.selu(x) + ops.celu(y) * ops.relu(y),
     "activations": lambda x, y: ops.celu(x) + ops.selu(y) + ops.hard_silu(x + y) * ops.silu(y),
 }  # fmt: skip
 

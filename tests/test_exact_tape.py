@@ -94,10 +94,10 @@ SMOOTH = {
     "relu of a logarithm": (lambda x: x + ops.relu(ops.log(x)), 0, {1: 1}),
 }  # fmt: skip
 KINKS = {
-    "elu": (ops.elu, 0, {1: 1}),
-    "elu, alpha": (lambda x: ops.elu(x, 2.0), 0, {1: 1}),
-    "celu": (ops.celu, 0, {1: 1}),
-    "selu": (ops.selu, 0, {1: 1.0507009873554805}),
+    "elu": (ops.elu, 0, dict.fromkeys(range(1, 5), 1)),
+    "elu, alpha": (lambda x: ops.elu(x, 2.0), 0, dict.fromkeys(range(1, 5), 2)),
+    "celu": (ops.celu, 0, dict.fromkeys(range(1, 5), 1)),
+    "selu": (ops.selu, 0, dict.fromkeys(range(1, 5), 1.7580993408473766)),
     "minimum": (lambda x: ops.minimum(x, 3 * x), 0, {1: 2}),
     "norm of order 3": (lambda x: ops.norm(x, ord=3, axis=1, keepdims=True), 0, {}),
     "norm of TensorFlow": (lambda x: tf.norm(x, axis=1, keepdims=True), 0, {}),

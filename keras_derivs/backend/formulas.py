@@ -139,7 +139,7 @@ def _leaky_relu(x, negative_slope=0.2):
 
 def _exponential_below_zero(x, scale, rate):
     x = ops.convert_to_tensor(x)
-    below = x < 0
+    below = x <= 0
     return ops.where(below, scale * ops.expm1(ops.where(below, x, ops.zeros_like(x)) * rate), x)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 LOWER, MEAN, UPPER = -1, 0, 1
 # operations of one number z with a kink at 0, and the side of z that they take there
-OF_ONE = {"Abs": MEAN, "Elu": UPPER, "LeakyRelu": LOWER, "Relu": LOWER, "Selu": UPPER}
+OF_ONE = {"Abs": MEAN, "Elu": LOWER, "LeakyRelu": LOWER, "Relu": LOWER, "Selu": LOWER}
 OF_TWO = {"Maximum", "Minimum"}
 EXTREMA = {*OF_TWO, "Max", "Min"}  # those of an absolute value are told of as such
 OF_MANY = {"Max": MEAN, "Min": MEAN, "MaxPool": UPPER, "TopK": UPPER}

@@ -124,7 +124,7 @@ def _celu(x, alpha=1.0):
 
 
 def _exponential_below_zero(x, scale, rate):
-    below = x < 0
+    below = x <= 0
     return tf.where(below, scale * tf.math.expm1(tf.where(below, x, tf.zeros_like(x)) * rate), x)
 
 

@@ -177,14 +177,14 @@ def _softplus(op, gradient, plain):
 @gradient_of("Elu")
 def _elu(op, gradient, plain):
     (y,) = op.outputs
-    return gradient * tf.where(y < 0, y + 1, tf.ones_like(y))
+    return gradient * tf.where(y > 0, tf.ones_like(y), y + 1)
 
 
 @gradient_of("Selu")
 def _selu(op, gradient, plain):
     (y,) = op.outputs
     above = tf.fill(tf.shape(y), tf.constant(SELU_SCALE, y.dtype))
-    return gradient * tf.where(y < 0, y + SELU_SCALE * SELU_ALPHA, above)
+    return gradient * tf.where(y > 0, above, y + SELU_SCALE * SELU_ALPHA)
 
 
 @gradient_of("Xlogy")

@@ -5,8 +5,8 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 | at | the derivatives are those of |
 |---|---|
 | 0 of `absolute`, `sign`, `PReLU`, norms, `hypot`, `std` | a constant: 0 |
-| 0 of `relu`, `leaky_relu`, the threshold of `threshold`, `ReLU` | the lower side |
-| 0 of `elu`, `celu`, `selu` | the upper side |
+| 0 of `relu`, `leaky_relu`, `elu`, `celu`, `selu`, the threshold of `threshold`, `ReLU` | the |
+| | lower side |
 | the bounds of `clip`, `hard_tanh` | the inside |
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, | |
 | `sparse_sigmoid`, `hard_shrink`, `soft_shrink` | the outside |
@@ -156,7 +156,7 @@ def _sum_of_halves(a, b, value):
 
 
 def bent(*classes):
-    """Register (function below zero, function above it) of `(operation, polynomial)`.
+    """Register (function up to zero, function above it) of `(operation, polynomial)`.
 
     The side that does not hold is computed at zero, where it is finite.
     """
@@ -165,7 +165,7 @@ def bent(*classes):
         @taylor_rule(*classes)
         def rule(operation, x):
             below, above = pieces(operation)
-            negative, nothing = x.value < 0, ops.zeros_like(x.value)
+            negative, nothing = x.value <= 0, ops.zeros_like(x.value)
             lower = series.compose(below, x.with_value(ops.where(negative, x.value, nothing)))
             upper = series.compose(above, x)
             return select(negative, lower, upper, operation.call(x.value))
