@@ -1,5 +1,6 @@
 """Rows of operations that take Python functions: branches, loops and maps."""
 
+import keras
 import numpy as np
 from keras import ops
 from mpmath import mp
@@ -24,6 +25,10 @@ def thrice(x):
     return ops.while_loop(lambda n, y: n < 3, lambda n, y: (n + 1, ops.sin(y) * y), (0, x))[1]
 
 
+def weight(x):
+    return ops.cast(WEIGHT, x.dtype)
+
+
 def product_of_sines(x):
     for _ in range(3):
         x = each(mp.sin)(x) * x
@@ -39,9 +44,12 @@ def doubled(x):
     return 2 * x, lambda *args, upstream=None: 2 * (args[0] if upstream is None else upstream)
 
 
+WEIGHT = keras.Variable(2.0)  # read in a branch, as the weights of a layer are
 ROWS = {
     "cond": arrays(lambda x: ops.cond(ops.sum(x) > -100, lambda: ops.sin(x), lambda: x * x), sine, (3,), per_sample=True),
     "switch": arrays(chosen(1), lambda x: sine(x) * x, (3,), per_sample=True),
+    "cond, of a weight": arrays(lambda x: ops.cond(ops.sum(x) > -100, lambda: weight(x) * ops.sin(x), lambda: x), lambda x: 2 * sine(x), (3,), per_sample=True),
+    "switch, of a weight": arrays(lambda x: ops.switch(1, [ops.cos, lambda y: weight(y) * ops.sin(y)], x), lambda x: 2 * sine(x), (3,), per_sample=True),
     "while_loop": arrays(thrice, product_of_sines, (3,)),
     "fori_loop": arrays(lambda x: ops.fori_loop(0, 3, lambda n, y: ops.sin(y) * y, x), product_of_sines, (3,)),
     "scan": arrays(scanned, cumulative, (3,), per_sample=True),

@@ -304,6 +304,10 @@ def numpy_slope(x):
 LACKING = {
     "stop_gradient": (lambda x: x * ops.stop_gradient(x), 1, "Gradients are stopped at 'StopGradient'"),
     "round": (lambda x: x + ops.round(4 * x), 1, "Constant piece by piece: 'Round'"),
+    "round, in a switch": (
+        lambda x: ops.switch(1, [ops.sin, lambda x: x + ops.round(4 * x)], x), 1,
+        "Constant piece by piece: 'Round'",
+    ),
     "bits": (
         lambda x: x * ops.cast(ops.view(ops.view(ops.cast(x, "float32"), "int32"), "float32"), x.dtype),
         1,
@@ -363,6 +367,12 @@ def test_a_complex_output_that_is_declared_real_is_an_error():
     layer = kd.Jacobian(around(layers.Lambda(lambda x: tf.complex(x, x * x))))
     with pytest.raises(TypeError, match="(?s)output of a float dtype.*complex64"):
         layer(np.ones((2, 3), "float32"))
+
+
+def test_numpy_code_in_a_switch_is_an_error():
+    layer = Function(lambda x: ops.switch(1, [ops.sin, numpy_sine], x), name="planted")
+    with pytest.raises(ValueError, match="'PyFunc' in 'planted'"):
+        kd.Gradient(around(layer))
 
 
 def test_numpy_code_is_an_error():

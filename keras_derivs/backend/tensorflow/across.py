@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from keras_derivs.backend.tensorflow import inlined
+
 # type -> the number of the input that holds the axes
 AXES = {
     **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod", "ReverseV2", "Cumsum", "Cumprod"), 1),
@@ -23,7 +25,6 @@ BY_NUMBER = {
     "TensorScatterAdd": 2,
     "TensorScatterUpdate": 2,
 }
-BRANCHES = ("then_branch", "else_branch")
 PRODUCTS = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x", "adj_y")}
 
 
@@ -41,8 +42,9 @@ def _names(graph, num_rows, reached, scope=""):
     for operation in graph.get_operations():
         if _across(operation, num_rows) or _contracts(operation, num_rows, scope, reached):
             yield scope + operation.name
-        for key in BRANCHES if operation.type in ("If", "StatelessIf") else ():
-            inner = graph._get_function(operation.get_attr(key).name).graph
+        bodies = inlined.bodies(operation.node_def) if operation.type in inlined.CHOSEN else {}
+        for name in bodies.values():
+            inner = graph._get_function(name).graph
             yield from _names(inner, num_rows, reached, f"{scope}{operation.name}/")
 
 

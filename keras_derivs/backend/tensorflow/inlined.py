@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 CALLED = {"PartitionedCall", "StatefulPartitionedCall"}
 BODIES = ("f", "cond", "body", "then_branch", "else_branch")  # attributes that name a function
+CHOSEN = {"If", "StatelessIf", "Case", "StatelessCase"}  # by their first input
 
 
 class Node(NamedTuple):
@@ -36,23 +37,22 @@ class _Body:
         for node in self.nodes:
             sources = [self.source(text) for text in node.input if not text.startswith("^")]
             yield Node(self.scope + node.name, node.op, node.attr, sources)
-            for key in BODIES:
-                if key in node.attr:
-                    yield from self.inner(node, key).all()
+            for key in bodies(node):
+                yield from self.inner(node, key).all()
 
     def inner(self, node, key):
         """The body of a function that a node calls."""
         if (node.name, key) not in self.called:
-            function = self.library[node.attr[key].func.name]
-            sources = node.input[1:] if key.endswith("_branch") else node.input
+            function = self.library[bodies(node)[key]]
+            sources = given(node)
             names = [argument.name for argument in function.signature.input_arg]
             scope = f"{self.scope}{node.name}/"
             known = not node.op.endswith("While")
-            given = {
+            inputs = {
                 name: self.source(text) if known else scope + name
                 for name, text in zip(names, sources)
             }
-            body = _Body(function.node_def, self.library, scope, given)
+            body = _Body(function.node_def, self.library, scope, inputs)
             body.results = [function.ret[result.name] for result in function.signature.output_arg]
             self.called[node.name, key] = body
         return self.called[node.name, key]
@@ -67,6 +67,18 @@ class _Body:
             inner = self.inner(node, "f")
             return inner.source(inner.results[number])
         return f"{self.scope}{name}" + (f":{number}" if number else "")
+
+
+def bodies(node):
+    """The names of the functions that a node calls, by attribute, and number in it."""
+    found = {key: node.attr[key].func.name for key in BODIES if key in node.attr}
+    branches = node.attr["branches"].list.func if "branches" in node.attr else ()
+    return found | {f"branches_{n}": branch.name for n, branch in enumerate(branches)}
+
+
+def given(node):
+    """What a node hands to the functions that it calls."""
+    return node.input[1:] if node.op in CHOSEN else node.input
 
 
 def sources(node):

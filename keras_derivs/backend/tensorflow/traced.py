@@ -137,20 +137,19 @@ def _walk(nodes, starts, ends, library, scope):
         found.append((node, Step(_type(node), name, on_the_way, _is_own(node))))
         if node.name in points:
             found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
-        for key in set(inlined.BODIES) & set(node.attr):
-            inner = library[node.attr[key].func.name]
-            begins, finals = _inside(node, inner, key, reached) if on_the_way else (set(), set())
+        for body in inlined.bodies(node).values():
+            inner = library[body]
+            begins, finals = _inside(node, inner, reached) if on_the_way else (set(), set())
             found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
     return found
 
 
-def _inside(node, inner, key, reached):
+def _inside(node, inner, reached):
     """Where the way enters and leaves a function that a node calls."""
-    given = node.input[1:] if key.endswith("_branch") else node.input
     loop = node.op.endswith("While")
     begins = {
         argument.name
-        for argument, source in zip(inner.signature.input_arg, given)
+        for argument, source in zip(inner.signature.input_arg, inlined.given(node))
         if inlined.source(source) in reached or (loop and not state.is_state(argument))
     }
     return begins, {inlined.source(value) for value in inner.ret.values()}
