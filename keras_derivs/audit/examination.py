@@ -12,6 +12,7 @@ from keras_derivs.audit.differences import check_differences
 from keras_derivs.audit.graphs import Graphs
 from keras_derivs.audit.notes import across, notes, places, without_gradient
 from keras_derivs.audit.trial import attempts, awake, probe_of, run, sizes_of
+from keras_derivs.backend import turns
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
 from keras_derivs.graph.private import get_stateless_scope
@@ -40,7 +41,7 @@ class Findings:
 
 def examine(specified, order, coupled):
     """The `Findings` on the model of a target that holds specs."""
-    with backend.held(), awake(specified.model):
+    with backend.held(), turns.few(), awake(specified.model):
         graphs, trial, obstacle = Graphs(specified), None, None
         sizes = (n for n in sizes_of(specified, SIZES) if not graphs.too_large(n))
         for num_rows, magnitude, whole in attempts(sizes):
