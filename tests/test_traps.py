@@ -578,3 +578,36 @@ def test_rnn_hessians_in_fit():
     at, targets = points((8, 3, 1), "float32"), [np.ones((8, 1)), np.zeros((8, 1))]
     losses = model.fit(at, targets, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
+
+
+class Recurrence(layers.Layer):
+    """A `scan` over time, and a count of turns."""
+
+    def call(self, x):
+        add = lambda c, t: (ops.tanh(c + t), ops.sin(c) * t)  # noqa: E731
+        _, y = ops.scan(add, x[:, 0] ** 2, ops.swapaxes(x, 0, 1))
+        return ops.fori_loop(0, 2, lambda n, z: ops.sin(z) * z, ops.swapaxes(y, 0, 1))
+
+
+def squared(bound=None):
+    """Each entry is squared until it is small, at most `bound` times; those above 1 never are."""
+    large = lambda y: ops.abs(y) > 0.01  # noqa: E731
+    body = lambda y: (ops.where(large(y), y * y, y),)  # noqa: E731
+    return Function(lambda x: ops.while_loop(lambda y: ops.any(large(y)), body, (x,), bound)[0])
+
+
+def test_loops_of_known_length_under_xla():
+    slopes, x = kd.Gradient(around(Recurrence(), (3, 1))), apart((3, 1)).astype("float32")
+    close(tf.function(slopes, jit_compile=True)(x), slopes(x), EXACT["float32"])
+
+
+def test_a_loop_without_a_bound():
+    """It does not end on random rows; and XLA cannot differentiate it."""
+    x = keras.Input((1,))
+    slopes, bounded = (kd.Gradient(keras.Model(x, squared(bound)(x))) for bound in (None, 30))
+    at, true = np.array([[0.5], [0.2]], "float32"), [[8 * 0.5**7], [4 * 0.2**3]]
+    close(slopes(at), true, EXACT["float32"])
+    close(tf.function(bounded, jit_compile=True)(at), true, EXACT["float32"])
+    with pytest.raises(ValueError, match="(?s)XLA.*without a bound.*maximum_iterations"):
+        tf.function(slopes, jit_compile=True)(at)
+    assert bounded.supports_jit and not slopes.supports_jit

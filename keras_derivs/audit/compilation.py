@@ -32,5 +32,6 @@ def _error(found, model, name):
     return ValueError(
         f"XLA (`jit_compile=True`) needs operations that it can compile and differentiate. "
         f"Received: '{name}' of '{model.name}', which goes through {found}. Use "
-        f"`jit_compile=False`; a recurrent layer may also be unrolled, `unroll=True`."
+        f"`jit_compile=False`; a recurrent layer may also be unrolled, `unroll=True`, "
+        f"and `while_loop` be given `maximum_iterations=`."
     )

@@ -27,11 +27,11 @@ def unverified(model, steps, order, choice):
         *backend.STOPPED,
         *backend.FLAT,
         *backend.LOST,
-        *backend.AT_POINTS,
         *backend.AT_ZERO,
         *backend.ESTIMATED,
     }  # of these other notes tell
-    types = {step.type for step in steps if backend.VERIFIED.get(step.type, 0) < least} - told
+    known = lambda step: backend.VERIFIED.get(step.type.split(",")[0], 0)  # noqa: E731
+    types = {step.type for step in steps if known(step) < least} - told
     where = places(model, [step for step in steps if not step.own], types)
     return (UNVERIFIED.format(places=where),) if where else ()
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
 from keras_derivs.backend.override import plain, switched
-from keras_derivs.backend.tensorflow import norms, operands, projection, special
+from keras_derivs.backend.tensorflow import bounds, norms, operands, projection, special
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.graph.private import activations, of_backend, recurrent
 from keras_derivs.graph.private import math as operations
@@ -173,6 +173,9 @@ def _cudnn_ok(*args, **kwargs):
 
 
 TABLE = [
+    ("scan", bounds.scan, of_backend.core),
+    ("fori_loop", bounds.fori_loop, of_backend.core),
+    ("while_loop", bounds.while_loop, tf),
     ("reshape", _reshape, knp),
     ("cudnn_ok", _cudnn_ok, recurrent()),
     ("make_function_context", _function_context, function_context),

@@ -13,6 +13,7 @@ from tensorflow.python.framework.ops import _gradient_registry as registry
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.tensorflow import (
     across,
+    bounds,
     comparisons,
     exact,
     gradients,
@@ -129,7 +130,7 @@ def _walk(nodes, starts, ends, library, scope):
     needed = _backward(nodes, ends, reached)
     between = reached & needed - starts | comparisons.added(nodes, reached, needed)
     points = comparisons.at_points(nodes, reached)
-    found = []
+    by_name, found = {node.name: node for node in nodes}, []
     for node in nodes:
         if node.op == "Placeholder" or node.op in KEPT:
             continue
@@ -137,6 +138,8 @@ def _walk(nodes, starts, ends, library, scope):
         found.append((node, Step(_type(node), name, on_the_way, _is_own(node))))
         if node.name in points:
             found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
+        if bounds.without_bound(node, by_name):
+            found.append((node, Step(f"{node.op}, without a bound", name, on_the_way)))
         for body in inlined.bodies(node).values():
             inner = library[body]
             begins, finals = _inside(node, inner, reached) if on_the_way else (set(), set())

@@ -6,14 +6,15 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from keras_derivs.backend.step import EXCHANGED
+from keras_derivs.backend.tensorflow.bounds import UNBOUNDED
 
 MAX_LOOP_ORDER = 2  # of derivatives through a loop
 
 
 def loops(steps, order):
     """The types of loops that derivatives of that order cannot be compiled through."""
-    types = {step.type for step in steps if step.type.endswith("While")}
-    return types if order > MAX_LOOP_ORDER else set()
+    types = {step.type for step in steps if step.type.split(",")[0].endswith("While")}
+    return types if order > MAX_LOOP_ORDER else UNBOUNDED if order else set()
 
 
 def not_compiled(steps):

@@ -1,0 +1,59 @@
+"""Loops with a largest number of turns, without which XLA cannot differentiate them.
+
+A gradient keeps what each turn computed, and XLA has to know how much that is. Keras tells
+TensorFlow the number for recurrent layers alone: here `scan` and `fori_loop` do, too.
+"""
+
+import threading
+
+import keras
+import tensorflow as tf
+
+from keras_derivs.backend.override import plain
+from keras_derivs.backend.tensorflow.inlined import sources
+from keras_derivs.graph.private import of_backend
+
+UNBOUNDED = {"StatelessWhile, without a bound", "While, without a bound"}  # as steps, see `traced`
+_local = threading.local()
+
+
+def scan(f, init, xs=None, length=None, **options):
+    """The number of turns is handed on to the loop that Keras makes of it."""
+    outer = getattr(_local, "bound", None)
+    _local.bound = length if xs is None else _length(keras.tree.flatten(xs)[0])
+    try:
+        return plain(of_backend.core.scan)(f, init, xs, length, **options)
+    finally:
+        _local.bound = outer
+
+
+def _length(x):
+    x = tf.convert_to_tensor(x)
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+
+
+def while_loop(cond, body, loop_vars, *args, **options):
+    bound, _local.bound = getattr(_local, "bound", None), None  # those inside have their own
+    if bound is not None:
+        options["maximum_iterations"] = bound
+    return plain(tf.while_loop)(cond, body, loop_vars, *args, **options)
+
+
+def fori_loop(lower, upper, body_fun, init_val):
+    turns = [tf.get_static_value(tf.convert_to_tensor(end)) for end in (lower, upper)]
+    if None not in turns:
+        _local.bound = max(0, turns[1] - turns[0])
+    return plain(of_backend.core.fori_loop)(lower, upper, body_fun, init_val)
+
+
+def without_bound(node, by_name):
+    """Whether a node is a loop without a largest number of turns, for which -1 stands."""
+    if not node.op.endswith("While"):
+        return False
+    bound = by_name.get(sources(node)[1])
+    return bound is not None and bound.op == "Const" and _number(bound) == -1
+
+
+def _number(node):
+    value = tf.make_ndarray(node.attr["value"].tensor)
+    return int(value) if value.ndim == 0 else None
