@@ -14,10 +14,10 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     KINKED,
     LOST,
     STOPPED,
-    Exact,
     calls,
 )
 from keras_derivs.backend.torch_exact import exact
+from keras_derivs.backend.torch_formulas import Exact
 from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"

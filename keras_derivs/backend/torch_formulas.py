@@ -1,0 +1,100 @@
+"""A few functions of PyTorch, whose own higher derivatives are wrong or missing, by formulas."""
+
+import math
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class Exact(TorchFunctionMode):
+    """Calls formulas in place of functions whose higher derivatives PyTorch has wrong or not."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return FORMULAS.get(function, function)(*args, **(kwargs or {}))
+
+
+def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """By definition: the third derivative of PyTorch's own is wrong."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = x - x.mean(axes, keepdim=True)
+    y = centred * torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """By definition: the fast kernels can be differentiated once."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+        )
+
+
+def _gelu(x, approximate="none"):
+    """By definition: the higher derivatives of PyTorch's own overflow far out."""
+    if approximate != "tanh":
+        return torch.nn.functional.gelu(x, approximate=approximate)
+    inner = (2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)
+    return 0.5 * x * (1 + torch.tanh(inner))
+
+
+class _Arctangent(torch.autograd.Function):
+    """Its derivative 1 / (1 + x^2) neither overflows nor loses its derivatives far out."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.atan(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        large, ones = x.abs() > 1, torch.ones_like(x)
+        near, inverse = torch.where(large, ones, x), 1 / torch.where(large, x, ones)
+        far = inverse * inverse / (1 + inverse * inverse)
+        return gradient * torch.where(large, far, 1 / (1 + near * near))
+
+
+class _Power(torch.autograd.Function):
+    """The exponents 0 and 1 end in a constant, also where x is 0."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save_for_backward(x, y)
+        return torch.pow(x, y)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, y = ctx.saved_tensors
+        by_x = by_y = None
+        if ctx.needs_input_grad[0]:
+            zero = y == 0  # an exponent that varies leaves 0 at once
+            zero = zero & (x == 0) if ctx.needs_input_grad[1] else zero
+            below = _Power.apply(x, torch.where(zero, torch.ones_like(y), y - 1))
+            by_x = gradient * torch.where(zero, torch.zeros_like(y), y * below)
+        if ctx.needs_input_grad[1]:
+            safe = torch.where(x == 0, torch.ones_like(x), x)
+            by_y = gradient * torch.log(safe) * _Power.apply(x, y)
+        return by_x, by_y
+
+
+def _power(x, y):
+    if not isinstance(y, torch.Tensor) or not torch.result_type(x, y).is_floating_point:
+        return torch.pow(x, y)
+    dtype = torch.result_type(x, y)
+    x, y = (torch.as_tensor(z, device=y.device).to(dtype) for z in (x, y))
+    return _Power.apply(*torch.broadcast_tensors(x, y))
+
+
+FORMULAS = {
+    torch.atan: _Arctangent.apply,
+    torch.arctan: _Arctangent.apply,
+    torch.pow: _power,
+    torch.Tensor.pow: _power,
+    torch.Tensor.__pow__: _power,
+    torch.Tensor.__rpow__: lambda y, x: _power(x, y),
+    torch.nn.functional.gelu: _gelu,
+    torch.nn.functional.layer_norm: _layer_norm,
+    torch.layer_norm: _layer_norm,
+    torch.nn.functional.scaled_dot_product_attention: _attention,
+}
