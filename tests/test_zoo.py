@@ -3,8 +3,12 @@
 import keras
 import pytest
 import zoo
+import zoo_backends
 import zoo_cells
+from framework import BACKEND, on_tensorflow
 from zoo_cells import LETTERS, MODES, ORDERS, page_lines, strategies, strategies_in_order
+
+from keras_derivs import backend
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:(?s).*(Piecewise linear|Constant piece by piece|along the batch axis)"
@@ -23,6 +27,7 @@ def diagonal():
     return found
 
 
+@on_tensorflow
 @pytest.mark.slow
 @pytest.mark.parametrize("row, name, strategy, mode", diagonal())
 def test_cell(row, name, strategy, mode):
@@ -39,6 +44,15 @@ def test_cell(row, name, strategy, mode):
         assert outcome == "right"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="its cells are tested above")
+@pytest.mark.parametrize("row", zoo.NAMES)
+def test_cell_of_another_backend(row):
+    column = zoo_backends.COLUMNS.index(backend.FRAMEWORK)
+    assert zoo_backends.checked(row) == zoo_backends.cells()[row][column]
+
+
+@on_tensorflow
 @pytest.mark.slow
 @pytest.mark.zoo
 @pytest.mark.parametrize("row", zoo.NAMES)
@@ -59,3 +73,8 @@ def test_every_layer_of_keras_has_a_row():
 def test_the_page_has_every_row():
     head, *rows = page_lines()
     assert head == "layer" and set(rows) - {"---"} == set(zoo.NAMES)
+
+
+def test_the_table_of_other_backends_is_full():
+    cells = zoo_backends.cells()
+    assert set(cells) == set(zoo.NAMES) and all(map(all, cells.values()))
