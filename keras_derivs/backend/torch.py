@@ -18,6 +18,7 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
 )
 from keras_derivs.backend.torch_exact import exact
 from keras_derivs.backend.torch_formulas import Exact
+from keras_derivs.backend.torch_random import again, drawn, held  # noqa: F401
 from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"
@@ -82,6 +83,7 @@ def scope(model):
 
 def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
+    again()
     if _plainly.on:
         with scope(model):
             return function(inputs)

@@ -71,7 +71,12 @@ class _Recorder(TorchFunctionMode):
         self.calls, self.num_rows = [], num_rows
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
+        try:
+            result = function(*args, **(kwargs or {}))
+        except RuntimeError:  # a tensor that is differentiated is not read as an array
+            if name_of(function) in LOST:
+                self.calls.append(_Call("numpy", current_path(), _tensors(args), []))
+            raise
         sources, results = _tensors((args, kwargs)), _tensors(result)
         if sources:
             enabled = torch.is_grad_enabled()
@@ -90,8 +95,14 @@ def calls(run, inputs, wrt):
     """What `traced` of `keras_derivs.backend` returns."""
     recorder = _Recorder(rows_of(inputs))
     inputs = [_followed(x.detach()) for x in inputs]
-    with torch.enable_grad(), recorder:
-        y = run(inputs)
+    try:
+        with torch.enable_grad(), recorder:
+            y = run(inputs)
+    except Exception:  # it does not take these inputs
+        read = [call for call in recorder.calls if call.type in LOST and not call.results]
+        if not read:
+            return None
+        y = read[-1].sources[0]
     starts = {id(inputs[position]) for position in wrt}
     return _walk(recorder.calls, starts, y), [], 0
 

@@ -3,7 +3,6 @@
 See `reach`: the calls of PyTorch's functions in a first run are the program.
 """
 
-import contextlib
 import functools
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from keras_derivs.backend import reach
 from keras_derivs.backend.stateless import without_effects
+from keras_derivs.backend.torch_random import drawing_again, states
 
 SINGULAR = {  # an infinite slope, or one that overflows
     "acos", "acosh", "arccos", "arccosh", "arcsin", "arctanh", "asin", "atanh", "cosh", "digamma",
@@ -137,29 +137,14 @@ class Guarded(TorchFunctionMode):
 
 def exact(function, inputs, context):
     """`function(inputs)`, in a context; in its derivatives what is left out has no part."""
-    recorded, states = Recorded(), _random_states()
+    recorded, start = Recorded(), states()
     with context(), recorded:
         found = function(inputs)
     if not recorded.matters:
         return found
     guarded = Guarded(recorded.calls, _tensors(found))
-    with without_effects(), _drawing_again(states), context(), guarded:
+    with without_effects(), drawing_again(start), context(), guarded:
         return function(inputs)
-
-
-def _random_states():
-    of_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    return torch.get_rng_state(), of_devices
-
-
-@contextlib.contextmanager
-def _drawing_again(states):
-    of_cpu, of_devices = states
-    with torch.random.fork_rng():
-        torch.set_rng_state(of_cpu)
-        if of_devices:
-            torch.cuda.set_rng_state_all(of_devices)
-        yield
 
 
 def name_of(function):
