@@ -9,7 +9,10 @@ from mpmath import mp
 from operation_row import Case, Row, complex_of, each, elementwise, pairs_of, points
 
 INF = mp.inf
-SINGLE = {name: float(np.float32(name)) for name in (0.044715, 0.2, math.sqrt(0.5))}
+SINGLE = {  # kernels of TensorFlow have them in single precision
+    number: float(np.float32(number)) if keras.backend.backend() == "tensorflow" else number
+    for number in (0.044715, 0.2, math.sqrt(0.5))
+}
 SELU = 1.6732632423543772, 1.0507009873554805
 
 

@@ -37,6 +37,11 @@ def composed(*classes):
     return register
 
 
+def _number(number, x):
+    """In the dtype of `x`: Keras rounds numbers to float32 on PyTorch."""
+    return ops.convert_to_tensor(number, x.dtype)
+
+
 def formula(*classes):
     """As `composed`; the value is that of the operation itself."""
 
@@ -97,8 +102,8 @@ def logaddexp(operation, a, b):
 
 @formula(knp.Logaddexp2)
 def logaddexp2(operation, a, b):
-    larger = ops.greater_equal(a, b)
-    return ops.where(larger, a, b) + ops.softplus(ops.where(larger, b - a, a - b) * LOG2) / LOG2
+    larger, log2 = ops.greater_equal(a, b), _number(LOG2, a)
+    return ops.where(larger, a, b) + ops.softplus(ops.where(larger, b - a, a - b) * log2) / log2
 
 
 @formula(knp.Ptp)
@@ -121,8 +126,8 @@ def sinc(operation, x):
     """Near 0 the mean of cos(pi t x) for t from 0 to 1, by Gauss's quadrature."""
     near = ops.abs(x) < 1 / math.pi
     nodes, weights = (ops.convert_to_tensor(values, x.dtype) for values in _gauss())
-    inner = ops.expand_dims(ops.where(near, x, ops.zeros_like(x)) * math.pi, -1)
-    outer = ops.where(near, ops.ones_like(x), x) * math.pi
+    inner = ops.expand_dims(ops.where(near, x, ops.zeros_like(x)) * _number(math.pi, x), -1)
+    outer = ops.where(near, ops.ones_like(x), x) * _number(math.pi, x)
     mean = ops.sum(ops.cos(inner * nodes) * weights, axis=-1)
     return ops.where(near, mean, ops.sin(outer) / outer)
 
