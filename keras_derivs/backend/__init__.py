@@ -21,6 +21,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   those of a loss by the weights, what is not selected has no part.
 - `selecting(cotangent)`: the cotangent, marked: where it is zero, nothing is selected.
 - `slope_of_tanh(x)`: the derivative of tanh, right to rounding of itself.
+- `sum_of_directions(x)`: the sum over the first axis, which holds directions.
 - `double()`: the context in which a model computes in float64 where it is asked to.
 - `constant(number)`: a number of a formula, as the framework's own functions have it.
 - `after(tensors)`: the context in which a computation waits for `tensors`.
@@ -58,7 +59,8 @@ CONTRACT = (
     "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each", "at_once",
     "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format", "held",
     "loops", "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope",
-    "selected", "selecting", "slope_of_tanh", "traced", "tracing", "vjp", "weights_scope",
+    "selected", "selecting", "slope_of_tanh", "sum_of_directions", "traced", "tracing", "vjp",
+    "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

@@ -20,6 +20,10 @@ def slope_of_tanh(x):
     return 4 * decay / ops.square(1 + decay)
 
 
+def sum_of_directions(x):
+    return ops.sum(x, axis=0)
+
+
 def constant(number):
     return number
 

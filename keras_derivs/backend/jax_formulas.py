@@ -1,9 +1,15 @@
 """A few operations of JAX that have another derivative at kinks, or lose digits far out."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+
+from keras_derivs.backend import defaults
+
+MOST_TERMS = 64  # of a sum that is written out
 
 
 @jax.custom_jvp
@@ -19,6 +25,34 @@ def _of_arctangent(primals, tangents):
     near, inverse = jnp.where(large, 1.0, x), 1 / jnp.where(large, x, 1.0)
     slope = jnp.where(large, inverse**2 / (1 + inverse**2), 1 / (1 + near * near))
     return arctangent(x), slope * move
+
+
+@jax.custom_jvp
+def slope_of_tanh(x):
+    """See `keras_derivs.backend`."""
+    return defaults.slope_of_tanh(x)
+
+
+@slope_of_tanh.defjvp
+def _of_slope(primals, tangents):
+    """-2 tanh times the slope, both of which are there already."""
+    (x,), (move,) = primals, tangents
+    slope = slope_of_tanh(x)
+    return slope, -2 * (lax.tanh(x) * slope) * move
+
+
+@jax.custom_jvp
+def sum_of_directions(x):
+    """See `keras_derivs.backend`; term by term, where the compiler is slow along a first axis."""
+    if not 0 < x.shape[0] <= MOST_TERMS:
+        return jnp.sum(x, axis=0)
+    return functools.reduce(lax.add, [x[n] for n in range(x.shape[0])])
+
+
+@sum_of_directions.defjvp
+def _of_sum(primals, tangents):
+    """Linear, and the transpose of what stands here repeats a tensor, without any padding."""
+    return sum_of_directions(*primals), jnp.sum(tangents[0], axis=0)
 
 
 @jax.custom_jvp

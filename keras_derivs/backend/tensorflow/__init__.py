@@ -6,6 +6,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from keras_derivs.backend.defaults import sum_of_directions  # noqa: F401
 from keras_derivs.backend.tensorflow import exact, unselected
 from keras_derivs.backend.tensorflow.exporting import for_format  # noqa: F401
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401

@@ -5,6 +5,7 @@ from collections import Counter
 
 from keras import ops
 
+from keras_derivs import backend
 from keras_derivs.engine.sums import scaled, weighted_sum
 from keras_derivs.engine.terms import Sum, closure, in_order, proper_factors
 
@@ -117,6 +118,7 @@ def _times(product, weight):
     if not isinstance(weight, tuple):
         return scaled(product, weight)
     if len(set(weight)) == 1:
-        return scaled(ops.sum(product, axis=0), weight[0])
+        return scaled(backend.sum_of_directions(product), weight[0])
     weight = ops.convert_to_tensor(weight, product.dtype)
-    return ops.sum(product * ops.reshape(weight, (-1, *[1] * (len(product.shape) - 1))), axis=0)
+    weight = ops.reshape(weight, (-1, *[1] * (len(product.shape) - 1)))
+    return backend.sum_of_directions(product * weight)
