@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from keras import layers, ops
 from models import points
+from truth import numpy
 
 BATCH, MAX_WIDTH = 5, 4
 
@@ -83,7 +84,7 @@ class Graph:
         """What symbolic tensors (nested) are at the graph's values, as arrays."""
         flat = keras.tree.flatten(outputs)
         found = keras.Model(self.inputs, flat)(self.values)
-        found = [np.asarray(value) for value in (found if len(flat) > 1 else [found])]
+        found = [numpy(value) for value in (found if len(flat) > 1 else [found])]
         return keras.tree.pack_sequence_as(outputs, found)
 
     def function(self, of=-1):
@@ -92,7 +93,7 @@ class Graph:
         def evaluate(replaced):
             times = len(next(iter(replaced.values()))) // BATCH
             inputs = [np.tile(value, (times, 1)) for value in self.values]
-            return np.asarray(self.run(inputs, replaced)[of])
+            return numpy(self.run(inputs, replaced)[of])
 
         return evaluate
 
@@ -141,11 +142,11 @@ def difference(graph, term, of=-1):
     """The partial derivative of a tensor by entries (place, column), from values alone."""
     base, step = graph.run(graph.values), 0.004 * len(term)
     if not term:
-        return np.asarray(base[of])
+        return numpy(base[of])
     shifts = list(itertools.product(STENCIL.items(), repeat=len(term)))
     replaced = {}
     for place in {place for place, _ in term}:
-        moved = np.tile(np.asarray(base[place])[None], (len(shifts), 1, 1))
+        moved = np.tile(numpy(base[place])[None], (len(shifts), 1, 1))
         for n, (at, column) in enumerate(term):
             if at == place:
                 offsets = np.array([shift[n][0] for shift in shifts])

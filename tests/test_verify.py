@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from framework import by_numpy, with_gradient
 from keras import layers, ops
 from models import MODELS, build, points
 from verify_rows import FAULTS, RIGHT, stack
@@ -32,25 +32,9 @@ class Planted(layers.Layer):
         return {"function": self.function, "name": self.name}
 
 
-def wrong_factor(x):
-    @tf.custom_gradient
-    def sine(x):
-        return tf.sin(x), lambda upstream: upstream * tf.cos(x) * 1.01
-
-    return sine(x)
-
-
-def wrong_at_second_order(x):
-    @tf.custom_gradient
-    def square(x):
-        return x * x, lambda upstream: upstream * 2 * tf.stop_gradient(x)
-
-    return square(x)
-
-
-def numpy_call(x):
-    y = tf.numpy_function(lambda a: np.sin(a), [x], x.dtype)
-    return x + tf.ensure_shape(y, x.shape)
+wrong_factor = with_gradient(ops.sin, lambda x, g: g * ops.cos(x) * 1.01)
+wrong_at_second_order = with_gradient(lambda x: x * x, lambda x, g: g * 2 * ops.stop_gradient(x))
+numpy_sine = by_numpy(np.sin)
 
 
 PLANTED = {
@@ -58,7 +42,7 @@ PLANTED = {
     "custom gradient, wrong at second order": wrong_at_second_order,
     "stop_gradient": ops.stop_gradient,
     "stop_gradient on a part": lambda x: x * ops.stop_gradient(x),
-    "numpy": numpy_call,
+    "numpy": lambda x: x + numpy_sine(x),
     "argmax": lambda x: x + ops.cast(ops.argmax(x, axis=-1, keepdims=True), x.dtype),
     "round": lambda x: x + ops.round(4 * x),
     "batch mean": lambda x: x - ops.mean(x, axis=0, keepdims=True),
@@ -133,7 +117,7 @@ SMOOTH = {
     "recurrent": ((3, 2), [layers.Bidirectional(layers.GRU(2))]),
     "softmax": ((4,), [layers.Softmax(), layers.Dense(3, "silu")]),
     "lambda": ((4,), [layers.Lambda(lambda x: ops.exp(x) * 2)]),
-    "moments": ((4,), [Planted(lambda x: x * tf.nn.moments(x, axes=[-1], keepdims=True)[1])]),
+    "moments": ((4,), [Planted(lambda x: x * ops.moments(x, axes=[-1], keepdims=True)[1])]),
 }
 
 
@@ -170,12 +154,11 @@ def test_rounding_far_off_is_no_error():
 def tanh_with_a_slope(far_off):
     """tanh, whose slope far off is not zero."""
 
-    @tf.custom_gradient
-    def function(x):
-        extra = tf.where(tf.abs(x) > 50, far_off * tf.ones_like(x), tf.zeros_like(x))
-        return tf.tanh(x), lambda upstream: upstream * (1 - tf.tanh(x) ** 2 + extra)
+    def gradient(x, g):
+        extra = ops.where(ops.abs(x) > 50, far_off * ops.ones_like(x), ops.zeros_like(x))
+        return g * (1 - ops.tanh(x) ** 2 + extra)
 
-    return function
+    return with_gradient(ops.tanh, gradient)
 
 
 @pytest.mark.slow
