@@ -108,9 +108,10 @@ def _by_jax(loss, variables):
 def _by_torch(loss, variables):
     import torch
 
-    return torch.autograd.grad(
-        loss(), [variable.value for variable in variables], allow_unused=True
-    )
+    y, values = loss(), [variable.value for variable in variables]
+    if not y.requires_grad:
+        return [None] * len(values)
+    return torch.autograd.grad(y, values, allow_unused=True)
 
 
 def _by_graph(function, variables):

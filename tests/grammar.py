@@ -18,6 +18,11 @@ from truth import numpy
 BATCH, MAX_WIDTH = 5, 4
 
 
+def _tensor(x):
+    """Arrays as tensors of their dtype: PyTorch does not compute with arrays."""
+    return ops.convert_to_tensor(x, x.dtype) if isinstance(x, np.ndarray) else x
+
+
 @dataclass(frozen=True)
 class Step:
     """An operation on earlier tensors, counted back from the latest (0)."""
@@ -50,8 +55,8 @@ class Graph:
 
     def run(self, inputs, replaced=()):
         """All tensors from the inputs on; `replaced` gives some of them other values."""
-        replaced = dict(replaced)
-        tensors = [replaced.get(number, x) for number, x in enumerate(inputs)]
+        replaced = {number: _tensor(x) for number, x in dict(replaced).items()}
+        tensors = [replaced.get(number, _tensor(x)) for number, x in enumerate(inputs)]
         for number, step in enumerate(self.recipe.steps):
             operands = [tensors[place] for place in self.operands(number)]
             value = OPERATIONS[step.operation](self, number, step.size, *operands)

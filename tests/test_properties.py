@@ -30,7 +30,7 @@ from truth import DIFFERENCES, EXACT, close, numpy
 import keras_derivs as kd
 from keras_derivs.engine.choose import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("all_float64")
+pytestmark = pytest.mark.usefixtures("all_float64", "double")
 
 TIGHT = EXACT["float64"]
 PROFILE = settings(
@@ -258,7 +258,7 @@ def a_loss_of_derivatives_has_the_right_slope_by_weights(recipe, number, strateg
         return sum(ops.sum(ops.sin(result)) for result in model(graph.values))
 
     slopes = [0 if slope is None else numpy(slope) for slope in gradients(loss, weights)]
-    start, step, expected = [numpy(w.value).copy() for w in weights], 0.004, 0.0
+    start, step, expected = [numpy(w.value).copy() for w in weights], 0.002, 0.0
     along = [points(w.shape, "float64", n) for n, w in enumerate(weights)]
     for times, factor in STENCIL.items():
         for weight, old, direction in zip(weights, start, along):

@@ -15,7 +15,7 @@ from keras_derivs.backend import torch_kinks
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.torch_across import is_across, rows_of
 from keras_derivs.backend.torch_exact import name_of
-from keras_derivs.backend.torch_frames import own_function, replaced_function
+from keras_derivs.backend.torch_frames import is_ours, own_function, replaced_function
 from keras_derivs.graph.private import current_path
 
 STOPPED = {"detach", "no_grad"}
@@ -43,7 +43,7 @@ class _Call:
     sources: list
     results: list
     enabled: bool = True  # whether gradients were recorded
-    own: bool = False  # the model brings its gradient
+    own: type | None = None  # the `torch.autograd.Function` that brings its gradient
     across: bool = False  # it computes along the batch axis
     given: list = ()  # all that it is given, numbers and tensors
 
@@ -82,12 +82,11 @@ class _Recorder(TorchFunctionMode):
             enabled = torch.is_grad_enabled()
             frame = sys._getframe()
             own = None if enabled else own_function(frame)
-            type = own or replaced_function(frame) or _type(function, sources, results)
+            type = own.__name__.removeprefix("_") if own else None
+            type = type or replaced_function(frame) or _type(function, sources, results)
             across = is_across(_name(function), args, kwargs or {}, sources, results, self.num_rows)
             path, given = current_path(), tree_leaves((args, kwargs or {}))
-            self.calls.append(
-                _Call(type, path, sources, results, enabled, bool(own), across, given)
-            )
+            self.calls.append(_Call(type, path, sources, results, enabled, own, across, given))
         return result
 
 
@@ -126,7 +125,7 @@ def _walk(calls, starts, y):
         wanted = any(id(y) in needed for y in call.results) or read
         if wanted and type not in STOPPED and not call.ends:
             needed |= {id(x) for x in call.sources}
-        on_the_way = (wanted or call.own) and (lives if read else depends)
+        on_the_way = (wanted or bool(call.own)) and (lives if read else depends)
         across = depends and call.across
         rows.append((call, type, on_the_way, across))
     rows.reverse()
@@ -138,7 +137,8 @@ def _walk(calls, starts, y):
 def _step(call, type, on_the_way, across, cancels, even):
     if even:
         type, cancels = f"{type}, in an even function", cancels or 2
-    return Step(type, f"{call.path}/{type}", on_the_way, call.own, across, cancels)
+    own = call.own is not None and not is_ours(call.own)
+    return Step(type, f"{call.path}/{type}", on_the_way, own, across, cancels)
 
 
 def _tensors(nested):

@@ -7,13 +7,18 @@ from keras_derivs.backend.override import plain
 
 
 def own_function(frame):
-    """The name of the `torch.autograd.Function` in whose forward part a frame is, or `None`."""
+    """The `torch.autograd.Function` in whose forward part a frame is, or `None`."""
     forwards = {
-        cls.forward.__code__: cls.__name__
+        cls.forward.__code__: cls
         for cls in _subclasses(torch.autograd.Function)
         if hasattr(cls.forward, "__code__")
     }
     return _first(frame, forwards)
+
+
+def is_ours(cls):
+    """Whether a `torch.autograd.Function` is a formula of this package, not of the model."""
+    return cls.__module__.startswith("keras_derivs.")
 
 
 def replaced_function(frame):
