@@ -51,16 +51,40 @@ def _convolution(x, kernel, dimension_numbers, **params):
 
 
 def _pad(x, value, padding_config):
-    """Padding between entries is that behind each one, in an axis of its own."""
-    for axis, (*_, between) in enumerate(padding_config):
+    """By joining; the padding between entries is joined to each one, in an axis of its own."""
+    for axis, (before, after, between) in enumerate(padding_config):
         if between:
-            lengths = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-            x = jax.lax.reshape(x, (*lengths[0], lengths[1], 1, *lengths[2]))
-            behind = [(0, between if n == axis + 1 else 0, 0) for n in range(x.ndim)]
-            x = jax.lax.pad(x, value, behind)
-            x = jax.lax.reshape(x, (*lengths[0], lengths[1] * (between + 1), *lengths[2]))
+            lead, length, rest = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+            x = jax.lax.reshape(x, (*lead, length, 1, *rest))
+            x = _joined(x, value, axis + 1, 0, between)
+            x = jax.lax.reshape(x, (*lead, length * (between + 1), *rest))
             x = jax.lax.slice_in_dim(x, 0, x.shape[axis] - between, axis=axis)
-    return jax.lax.pad(x, value, [(before, after, 0) for before, after, _ in padding_config])
+        x = _joined(x, value, axis, max(before, 0), max(after, 0))
+        if min(before, after) < 0:
+            start, end = -min(before, 0), x.shape[axis] + min(after, 0)
+            x = jax.lax.slice_in_dim(x, start, end, axis=axis)
+    return x
 
 
-RULES = {"conv_general_dilated": _convolution, "pad": _pad}
+def _joined(x, value, axis, before, after):
+    """A tensor with so many values at both ends of an axis."""
+
+    def ends(length):
+        shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
+        return [jax.lax.broadcast_in_dim(value, shape, ())] if length else []
+
+    parts = [*ends(before), x, *ends(after)]
+    return jax.lax.concatenate(parts, axis) if len(parts) > 1 else x
+
+
+def _product(x, y, dimension_numbers, **params):
+    """Of two matrices: the axis that is summed last in one and first in the other."""
+    (of_x, of_y), _ = dimension_numbers
+    if x.ndim == y.ndim == 2 and len(of_x) == 1:
+        x = x if of_x == (1,) else jax.lax.transpose(x, (1, 0))
+        y = y if of_y == (0,) else jax.lax.transpose(y, (1, 0))
+        dimension_numbers = (((1,), (0,)), ((), ()))
+    return jax.lax.dot_general_p.bind(x, y, dimension_numbers=dimension_numbers, **params)
+
+
+RULES = {"conv_general_dilated": _convolution, "dot_general": _product, "pad": _pad}

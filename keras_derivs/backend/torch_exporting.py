@@ -26,7 +26,8 @@ def _torch(model, filepath, signature, **kwargs):
 
 def _litert(model, filepath, signature, **kwargs):
     """By Keras, for one number of rows."""
-    program = _programs().program(model, signature, flat=True)
+    programs = _programs()
+    program = programs.program(model, signature, flat=True, rules=programs.LITERT)
     keras_own("export_litert")(program, filepath, input_signature=signature, **kwargs)
 
 

@@ -140,3 +140,4 @@ FUNCTIONS = {
     for name, formula in FORMULAS.items()
     for axes in (1, 2, 3)
 }
+LITERT = {aten.erfc.default: lambda x: 1 - aten.erf(x)}  # which LiteRT has not

@@ -18,7 +18,7 @@ from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_derivs.backend.torch_folding import folded
-from keras_derivs.backend.torch_portable import PORTABLE, Portable
+from keras_derivs.backend.torch_portable import LITERT, PORTABLE, Portable  # noqa: F401
 
 aten = torch.ops.aten
 SQUEEZE = aten.squeeze.dims
@@ -40,8 +40,11 @@ class Program(torch.nn.Module):
         return outputs if self.flat else keras.tree.pack_sequence_as(self.structure, outputs)
 
 
-def program(model, signature, flat=False):
-    """The `Program` of a model that is called on what the signature describes."""
+def program(model, signature, flat=False, rules=None):
+    """The `Program` of a model that is called on what the signature describes.
+
+    More `rules` replace operations that a format has not.
+    """
     structure = []
 
     def run(*flat):
@@ -51,7 +54,7 @@ def program(model, signature, flat=False):
 
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=symbolic_shapes.ShapeEnv())
     inputs = [_symbolic(spec, mode) for spec in _flat(signature)]
-    rules = {**core_aten_decompositions(), **PORTABLE}
+    rules = {**core_aten_decompositions(), **PORTABLE, **(rules or {})}
     record = functools.partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
     with mode, enable_python_dispatcher(), torch.no_grad(), Portable(), _constant(model):
         graph = record(run, rules)(*inputs)
