@@ -51,7 +51,7 @@ def build(work):
     @jax.jit
     def moved(weights, x):
         value, slopes = jax.value_and_grad(loss)(weights, x)
-        return value, [w - works.RATE * slope for w, slope in zip(weights, slopes)]
+        return value, [w - work.rate * slope for w, slope in zip(weights, slopes)]
 
     def step(x):
         value, state[0] = jax.block_until_ready(moved(state[0], x))

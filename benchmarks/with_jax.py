@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.jet import jet
-from works import RATE
 
 tensor = jnp.asarray
 
@@ -195,7 +194,7 @@ def build(peer, work, mode):
     @jax.jit
     def moved(weights, x):
         value, slopes = jax.value_and_grad(loss)(weights, x)
-        return value, [w - RATE * slope for w, slope in zip(weights, slopes)]
+        return value, [w - work.rate * slope for w, slope in zip(weights, slopes)]
 
     def step(x):
         value, state[0] = jax.block_until_ready(moved(state[0], x))

@@ -9,7 +9,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 from by_tapes import Tape
 from ours import network, taylor
-from works import RATE
 
 
 def device():
@@ -134,7 +133,7 @@ def build(peer, work, mode):
             loss = sum(tf.reduce_mean(tf.square(term)) for term in derive(x))
         for variable, gradient in zip(variables, tape.gradient(loss, variables)):
             if gradient is not None:
-                variable.assign_sub(RATE * gradient)
+                variable.assign_sub(work.rate * gradient)
         return loss
 
     def values(x):

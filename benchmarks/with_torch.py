@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch.func import grad_and_value, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from works import RATE
 
 DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")  # "cuda" by gpu.py
 torch.set_default_device(DEVICE if torch.cuda.is_available() else "cpu")
@@ -185,7 +184,7 @@ def build(peer, work, mode):
         slopes, value = (compile_at(x) if mode == "compile" else slopes_and_loss)(weights, x)
         for weight, change in zip(weights, slopes):
             if change is not None:
-                weight -= RATE * change
+                weight -= work.rate * change
         return value
 
     def values(x):

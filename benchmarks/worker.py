@@ -30,7 +30,7 @@ class Worker:
         seconds, loss = self.timed(work, step, 1)
         change = [float(abs(w - old).sum()) for w, old in zip(weights(), before)]
         self.timed(work, step, 2)
-        answer = {"values": found, "loss": [loss], "change": change}
+        answer = {"values": found, "loss": [loss], "change": [change]}
         return {**answer, "first": seconds, "memory": status("VmHWM:") - held}
 
     def run(self, number, turn, count):

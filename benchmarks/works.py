@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-RATE = 1e-3  # of the gradient descent
-
 
 @dataclass(frozen=True)
 class Work:
@@ -23,6 +21,11 @@ class Work:
     points: int
     order: int = 2
     bounds: tuple = (None, None)
+
+    @property
+    def rate(self):
+        """Of the gradient descent: high derivatives are large, and so are the slopes of them."""
+        return 1e-3 if self.order < 5 else 10.0 ** (3 - 2 * self.order)
 
     def weights(self):
         """The same start for every peer: kernel, bias, kernel, ... in Glorot's range."""
