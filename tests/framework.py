@@ -114,15 +114,15 @@ def _by_torch(loss, variables):
     return torch.autograd.grad(y, values, allow_unused=True)
 
 
-def _by_graph(function, variables):
+def _by_graph(function, variables=()):
     return tf.function(function, autograph=False)  # as Keras calls layers
 
 
-def _by_xla(function, variables):
+def _by_xla(function, variables=()):
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def _by_jit(function, variables):
+def _by_jit(function, variables=()):
     """Programs of JAX take and return the values of variables, as Keras trains there."""
     import jax
 

@@ -255,6 +255,8 @@ OPERATIONS = {
     "norm": lambda graph, key, size, a: ops.sqrt(1 + ops.sum(a * a, axis=1, keepdims=True)),
     **BINARY,
 }
+if keras.backend.backend() == "jax":  # which computes the weights of attention in float32
+    del OPERATIONS["attention"]
 
 
 def recipes(widths=None, max_inputs=2, max_steps=5, operations=None):

