@@ -355,7 +355,8 @@ WRONG_BEFORE = {
 @pytest.mark.parametrize("name", WRONG_BEFORE)
 def test_what_was_wrong_before(name):
     check, example = WRONG_BEFORE[name]
-    unknown = {step.operation for step in example["recipe"].steps} - set(OPERATIONS)
+    recipes = [part for part in example.values() if isinstance(part, Recipe)]
+    unknown = {step.operation for recipe in recipes for step in recipe.steps} - set(OPERATIONS)
     if unknown:
         pytest.skip(f"not in float64 on this backend: {unknown}")
     check(**{"number": 0, "part": None, **example})
