@@ -30,8 +30,7 @@ def unverified(model, steps, order, choice):
         *backend.AT_ZERO,
         *backend.ESTIMATED,
     }  # of these other notes tell
-    known = lambda step: backend.VERIFIED.get(step.type.split(",")[0], 0)  # noqa: E731
-    types = {step.type for step in steps if known(step) < least} - told
+    types = {s.type for s in steps if backend.VERIFIED.get(s.operation, 0) < least} - told
     where = places(model, [step for step in steps if not step.own], types)
     return (UNVERIFIED.format(places=where),) if where else ()
 

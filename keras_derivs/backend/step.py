@@ -18,6 +18,11 @@ class Step:
     cancels: int | None = None  # the lowest order that may be wrong where its kinks cancel others
 
     @property
+    def operation(self):
+        """The type without what is told of it, such as ", without a bound"."""
+        return self.type.split(",")[0]
+
+    @property
     def scopes(self):
         """The names of the layers around, also without the number that a second use adds."""
         parts = self.name.split("/")

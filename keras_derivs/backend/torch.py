@@ -17,7 +17,7 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     calls,
 )
 from keras_derivs.backend.torch_exact import exact
-from keras_derivs.backend.torch_formulas import Exact
+from keras_derivs.backend.torch_formulas import FORMULAS, Exchanging
 from keras_derivs.backend.torch_random import again, drawn, held  # noqa: F401
 from keras_derivs.backend.wide import wide
 
@@ -77,7 +77,7 @@ def _stored(gradient):
 @contextlib.contextmanager
 def scope(model):
     """Exact derivatives, and no update of any variable, seed or loss."""
-    with stateless(), wide() if _plainly.on else precise(), Exact():
+    with stateless(), wide() if _plainly.on else precise(), Exchanging(FORMULAS):
         yield
 
 

@@ -5,6 +5,7 @@ import importlib
 import torch
 
 from keras_derivs.backend.exports import input_names, install, keras_own, output_names
+from keras_derivs.backend.torch_portable import LITERT
 from keras_derivs.graph.private import signature_of
 
 
@@ -26,8 +27,7 @@ def _torch(model, filepath, signature, **kwargs):
 
 def _litert(model, filepath, signature, **kwargs):
     """By Keras, for one number of rows."""
-    programs = _programs()
-    program = programs.program(model, signature, flat=True, rules=programs.LITERT)
+    program = _programs().program(model, signature, flat=True, rules=LITERT)
     keras_own("export_litert")(program, filepath, input_signature=signature, **kwargs)
 
 

@@ -3,16 +3,8 @@
 import math
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
-
-
-class Portable(TorchFunctionMode):
-    """Calls formulas in place of functions whose second derivatives hold for one number of rows."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        return FUNCTIONS.get(function, function)(*args, **(kwargs or {}))
 
 
 def _largest(pool, axes):
@@ -133,7 +125,7 @@ PORTABLE = {
     aten.replication_pad3d_backward.default: _replication_pad,
 }
 FORMULAS = {"max_pool": _largest, "conv": _convolution, "conv_transpose": _transposed}
-FUNCTIONS = {
+FUNCTIONS = {  # whose own second derivatives hold for one number of rows
     getattr(torch.nn.functional, f"{name}{axes}d"): formula(
         getattr(torch.nn.functional, f"{name}{axes}d"), axes
     )

@@ -18,7 +18,8 @@ from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_derivs.backend.torch_folding import folded
-from keras_derivs.backend.torch_portable import LITERT, PORTABLE, Portable  # noqa: F401
+from keras_derivs.backend.torch_formulas import Exchanging
+from keras_derivs.backend.torch_portable import FUNCTIONS, PORTABLE
 
 aten = torch.ops.aten
 SQUEEZE = aten.squeeze.dims
@@ -56,7 +57,7 @@ def program(model, signature, flat=False, rules=None):
     inputs = [_symbolic(spec, mode) for spec in _flat(signature)]
     rules = {**core_aten_decompositions(), **PORTABLE, **(rules or {})}
     record = functools.partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
-    with mode, enable_python_dispatcher(), torch.no_grad(), Portable(), _constant(model):
+    with mode, enable_python_dispatcher(), torch.no_grad(), Exchanging(FUNCTIONS), _constant(model):
         graph = record(run, rules)(*inputs)
         if any(map(_is_mutable, graph.graph.nodes)):
             graph = record(torch.func.functionalize(graph), rules)(*inputs)

@@ -4,6 +4,7 @@ A gradient keeps what each turn computed, and XLA has to know how much that is. 
 TensorFlow the number for recurrent layers alone: here `scan` and `fori_loop` do, too.
 """
 
+import contextlib
 import threading
 
 import keras
@@ -17,14 +18,20 @@ UNBOUNDED = {"StatelessWhile, without a bound", "While, without a bound"}  # as 
 _local = threading.local()
 
 
-def scan(f, init, xs=None, length=None, **options):
-    """The number of turns is handed on to the loop that Keras makes of it."""
-    outer = getattr(_local, "bound", None)
-    _local.bound = length if xs is None else _length(keras.tree.flatten(xs)[0])
+@contextlib.contextmanager
+def _at_most(turns):
+    """Hand the number on to the loop that Keras makes next."""
+    outer, _local.bound = getattr(_local, "bound", None), turns
     try:
-        return plain(of_backend.core.scan)(f, init, xs, length, **options)
+        yield
     finally:
         _local.bound = outer
+
+
+def scan(f, init, xs=None, length=None, **options):
+    turns = length if xs is None else _length(keras.tree.flatten(xs)[0])
+    with _at_most(turns):
+        return plain(of_backend.core.scan)(f, init, xs, length, **options)
 
 
 def _length(x):
@@ -40,10 +47,9 @@ def while_loop(cond, body, loop_vars, *args, **options):
 
 
 def fori_loop(lower, upper, body_fun, init_val):
-    turns = [tf.get_static_value(tf.convert_to_tensor(end)) for end in (lower, upper)]
-    if None not in turns:
-        _local.bound = max(0, turns[1] - turns[0])
-    return plain(of_backend.core.fori_loop)(lower, upper, body_fun, init_val)
+    start, end = (tf.get_static_value(tf.convert_to_tensor(n)) for n in (lower, upper))
+    with _at_most(None if start is None or end is None else max(0, end - start)):
+        return plain(of_backend.core.fori_loop)(lower, upper, body_fun, init_val)
 
 
 def without_bound(node, by_name):

@@ -13,7 +13,7 @@ MAX_LOOP_ORDER = 2  # of derivatives through a loop
 
 def loops(steps, order):
     """The types of loops that derivatives of that order cannot be compiled through."""
-    types = {step.type for step in steps if step.type.split(",")[0].endswith("While")}
+    types = {step.type for step in steps if step.operation.endswith("While")}
     return types if order > MAX_LOOP_ORDER else UNBOUNDED if order else set()
 
 
