@@ -146,10 +146,26 @@ def test_what_is_not_known_goes_another_way(hidden, taken):
     assert not any(taken)
 
 
-def test_empty_batches(taken):
-    derivative = tf.function(kd.Hessian(net(), strategy="reverse"))
-    assert derivative(tf.zeros((0, INPUTS), "float64")).shape == (0, INPUTS, INPUTS)
-    assert taken == [True]
+EMPTY = {
+    "Jacobian": lambda model: kd.Jacobian(model, strategy="reverse"),
+    "by columns": lambda model: kd.Jacobian(model, strategy="forward"),
+    "Hessian": lambda model: kd.Hessian(model, strategy="reverse"),
+    "Laplacian": lambda model: kd.Laplacian(model, strategy="reverse"),
+}
+
+
+@pytest.mark.parametrize("rows", [0, None])
+@pytest.mark.parametrize("name", EMPTY)
+def test_empty_batches(name, rows, taken):
+    """One layer alone, whose slope by x is a product of matrices, and two."""
+    x, signature = tf.zeros((0, INPUTS), "float64"), [tf.TensorSpec((rows, INPUTS), "float64")]
+    x0 = keras.Input((INPUTS,), dtype="float64")
+    single = keras.Model(x0, layers.Dense(5, "tanh", dtype="float64")(x0))
+    for model in (single, net(4)):
+        derivative = EMPTY[name](model)
+        found = tf.function(derivative, input_signature=signature)(x)
+        assert found.shape == derivative(x).shape
+    assert taken == [True, False, True, False]  # in the graph, and not eagerly
 
 
 def test_the_slope_of_tanh_has_derivatives_itself():

@@ -10,10 +10,15 @@ depend on, and compiles anew for every batch. So the loop is vectorised in the g
 not at all in a function inside of one that is compiled.
 """
 
+import functools
+
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import InXlaContext
 from tensorflow.python.ops.parallel_for.control_flow_ops import _pfor_impl
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as converters
 
+from keras_derivs.backend.override import plain
+from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.tensorflow.exporting import exporting
 from keras_derivs.backend.tensorflow.modes import compiling, tracing
 
@@ -33,6 +38,8 @@ KNOWN = {
     "StridedSlice", "StridedSliceGrad", "Sub", "Sum", "Tanh", "TanhGrad", "Tile", "Transpose",
     "Unpack", "ZerosLike",
 }  # fmt: skip
+# on where a loop is vectorised here; kept when this module is loaded again
+vectorising = globals().get("vectorising") or Switch()
 
 
 def at_each(function, columns):
@@ -53,7 +60,35 @@ def at_each(function, columns):
         return results
 
     try:
-        results = _pfor_impl(call, len(columns[0]), fallback_to_while_loop=False)
+        with vectorising():
+            results = _pfor_impl(call, len(columns[0]), fallback_to_while_loop=False)
     except (NotImplementedError, ValueError):  # such as an operation without a vectorised form
         return None
     return found, results
+
+
+def install():
+    """Let products of matrices keep their last axis where a batch is empty."""
+    original = plain(converters["MatMul"])
+
+    @functools.wraps(original)
+    def convert(given):
+        found = original(given)
+        return _with_columns(found, given) if vectorising.on else found
+
+    convert._keras_derivs_plain = original
+    converters["MatMul"] = convert
+
+
+def _with_columns(found, given):
+    """TensorFlow infers the number of columns, which it cannot for no rows."""
+    (_, left_varies, _), (right, right_varies, _) = given.input(0), given.input(1)
+    if right_varies or not left_varies:
+        return found
+    axis = 0 if given.get_attr("transpose_b") else 1
+    columns = right.shape[axis] or tf.shape(right)[axis]
+    rows = [n if n is not None else tf.shape(found.t)[k] for k, n in enumerate(found.t.shape[:2])]
+    return found._replace(t=tf.reshape(found.t, [*rows, columns]))
+
+
+install()
