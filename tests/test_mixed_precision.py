@@ -1,5 +1,7 @@
 """Networks in half precision: derivatives in float32, and losses that would overflow."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -68,3 +70,29 @@ def test_a_loss_of_curvatures_that_overflows_is_scaled(scaled):
     losses += fitted(model, 1e4, epochs=40)
     assert float(ops.convert_to_numpy(model.optimizer.dynamic_scale)) < first
     assert np.all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("policy", ROUNDING)
+def test_polynomials_say_that_mixed_precision_is_why_they_stop(policy):
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(3, "tanh", dtype=policy, name="inner")])
+    reason = f"'inner' (of type Dense), which computes in {policy[6:]} with weights of float32"
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        kd.Jacobian(net, strategy="taylor")
+    assert reason in kd.HessianDiagonal(net).explain()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_polynomials_go_through_weights_in_half_precision(dtype):
+    def net(dtype):
+        stack = layers.Dense(3, "tanh", dtype=dtype), layers.Dense(1, dtype=dtype)
+        return keras.Sequential([keras.Input((2,), dtype="float32"), *stack])
+
+    half, single = net(dtype), net("float32")
+    single.set_weights([np.asarray(ops.convert_to_numpy(w), "float32") for w in half.weights])
+    found, expected = (
+        numpy(kd.Hessian(model, strategy="taylor")(np.ones((2, 2), "float32")))
+        for model in (half, single)
+    )
+    assert found.dtype == "float32"
+    off = np.max(np.abs(found - expected)) / np.max(np.abs(expected))
+    assert off < ROUNDING[f"mixed_{dtype}"]

@@ -41,8 +41,13 @@ def _step(x, direction):
 
 def _h(x):
     """The root of the rounding of a dtype."""
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    return (2.0**-7 if dtype == "bfloat16" else float(np.finfo(dtype).eps)) ** 0.5
+    return rounding_of(x.dtype) ** 0.5
+
+
+def rounding_of(dtype):
+    """What one and the next larger number of a dtype differ by."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    return 2.0**-7 if dtype == "bfloat16" else float(np.finfo(dtype).eps)
 
 
 def _chosen(own, ahead, behind, aside):

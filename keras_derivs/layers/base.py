@@ -181,7 +181,7 @@ class DerivativeLayer(WrappingLayer):
         except choose.UnsupportedOperation as error:  # such as masks, which only a call brings
             if self.strategy != "auto":
                 raise
-            choice = choose.without_taylor(request, plan.y, plan.xs, error.culprit)
+            choice = choose.without_taylor(request, plan.y, plan.xs, error.told)
             self._latest = plan = replace(plan, choice=choice)
             return choose.solve(choice, target, self.with_vectors(plan, target, vectors))
         except Exception as error:

@@ -53,7 +53,7 @@ def run(name, check, problem):
         if isinstance(error, OutOfTime) or problem.clock.left < 0:
             return Check(name, "left out", note="no time left")
         if isinstance(error, UnsupportedOperation):
-            return _without_rule(name, error.culprit)
+            return _without_rule(name, error.told)
         status = "skipped" if name.endswith("XLA") else "FAILED"
         return Check(name, status, note=first_words(error))
 

@@ -51,7 +51,7 @@ def _naming(operation):
         inner = isinstance(operation, keras.layers.Layer) and not _has_graph(operation)
         raise (error.within(operation) if inner else error) from error.__cause__
     except Exception as error:
-        raise unsupported(operation, f"cannot be propagated through ({error})") from error
+        raise unsupported(operation, error=error) from error
 
 
 def _check_arguments(operation, args, kwargs):
@@ -118,7 +118,7 @@ def _check_layer(layer, args, kwargs):
     """The arguments as the layer's own `__call__` would hand them on."""
     own_dtype = private.own_dtype(layer)
     if own_dtype not in (None, layer.variable_dtype):
-        raise unsupported(layer, "computes in mixed precision")
+        raise unsupported(layer, f"computes in {own_dtype} with weights of {layer.variable_dtype}")
     if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
     if getattr(type(layer), "is_derivative", False) is True:

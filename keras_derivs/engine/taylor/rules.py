@@ -19,20 +19,25 @@ HARMLESS = {
 
 @lasting
 class UnsupportedOperation(ValueError):
-    """What Taylor polynomials cannot be propagated through: `culprit` names it."""
+    """What Taylor polynomials cannot be propagated through: `culprit` names it, `told` says why."""
 
     _keras_call_info_injected = True  # Keras would raise a copy without what is known here
 
-    def __init__(self, message, culprit="the model", placed=True):
+    def __init__(self, message, culprit="the model", placed=True, reason=""):
         super().__init__(message)
-        self.culprit, self.placed = culprit, placed
+        self.culprit, self.placed, self.reason = culprit, placed, reason
+
+    @property
+    def told(self):
+        return f"{self.culprit}, which {self.reason}" if self.reason else self.culprit
 
     def within(self, layer):
         """The same error, which names the layer as well; the first to be named is kept."""
         if self.placed:
             return self
         culprit = f"{self.culprit} in {named(layer)}"
-        return UnsupportedOperation(str(self).replace(self.culprit, culprit, 1), culprit)
+        message = str(self).replace(self.culprit, culprit, 1)
+        return UnsupportedOperation(message, culprit, reason=self.reason)
 
 
 @lasting
@@ -110,14 +115,19 @@ def polynomials(tree):
     return [leaf for leaf in keras.tree.flatten(tree) if isinstance(leaf, Polynomial)]
 
 
-def unsupported(operation, what="has no Taylor rule", culprit=None):
-    """The error that names an operation and what it does."""
+def unsupported(operation, reason="", culprit=None, error=None):
+    """The error that names an operation and why it cannot be, or what it raised."""
     culprit = culprit or named(operation)
+    failed = (
+        f"cannot be propagated through ({error})" if error is not None else "has no Taylor rule"
+    )
     return UnsupportedOperation(
-        f"Taylor propagation needs a rule for every operation. Received: {culprit}, which {what}. "
+        f"Taylor propagation needs a rule for every operation. Received: {culprit}, which "
+        f"{reason or failed}. "
         f"Use strategy='auto' or 'tape', or register a rule with `taylor_rule`.",
         culprit,
         placed=isinstance(operation, keras.layers.Layer),
+        reason=reason,
     )
 
 
@@ -129,8 +139,7 @@ def unsupported_function(function, error):
     """The error that names a function, such as an activation, and what it raised."""
     function = getattr(function, "func", function)  # of a partial
     name = getattr(function, "__name__", type(function).__name__)
-    what = f"cannot be propagated through ({error})"
-    return unsupported(None, what, f"the function '{name}'")
+    return unsupported(None, culprit=f"the function '{name}'", error=error)
 
 
 def require_plain(operation, *trees):

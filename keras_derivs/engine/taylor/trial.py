@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs import backend
+from keras_derivs.engine.neighbours import rounding_of
 from keras_derivs.engine.target import Target
 from keras_derivs.engine.taylor.rules import OtherValues, UnsupportedOperation
 from keras_derivs.engine.taylor.space import Space
@@ -32,7 +33,7 @@ def supported(model, structure=None, specs=None, wrt=None, output=0, fold=None):
         if not _agree(found, _own_value(target)):
             return OtherValues(f"'{model.name}', which computes otherwise on polynomials")
     except UnsupportedOperation as error:
-        return error.culprit
+        return error.told
     except Exception as error:  # whatever it is: the tape is the engine for this model
         return f"'{model.name}', which fails with {type(error).__name__}"
     return None
@@ -49,9 +50,9 @@ def _agree(found, expected):
     """Whether two values are the same but for rounding."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
-    found, expected = ops.convert_to_numpy(found), ops.convert_to_numpy(expected)
+    rounding = min(1e4 * rounding_of(found.dtype), 0.1)
+    found, expected = (ops.convert_to_numpy(y).astype("float64") for y in (found, expected))
     scale = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
-    rounding = 1e4 * np.finfo(expected.dtype).eps
     return np.allclose(found, expected, rtol=0, atol=rounding * scale, equal_nan=True)
 
 
