@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from keras_derivs.backend import runtimes as of_frameworks
+from keras_derivs.export.without_samples import onnx_without_samples
 
 
 def onnx(path):
@@ -19,31 +20,14 @@ def onnx(path):
     options.log_severity_level = 4  # errors are raised
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = [x.name for x in session.get_inputs()]
-    fatal = _recurrent(path)
 
     def run(arrays, names):
-        if fatal and any(x.shape[:1] == (0,) for x in arrays):
-            raise ValueError(f"ONNX Runtime ends the whole process at {fatal} without samples")
-        return session.run(None, _matched(arrays, names, inputs))
+        given = _matched(arrays, names, inputs)
+        if any(x.shape[:1] == (0,) for x in arrays):
+            return onnx_without_samples(path, given)
+        return session.run(None, given)
 
     return run
-
-
-def _recurrent(path):
-    """The operations of a file that end the process on an empty batch."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    return sorted(set(_operations(graph)) & {"GRU", "LSTM", "RNN"})
-
-
-def _operations(graph):
-    """The types of the operations of a graph and of those inside."""
-    for node in graph.node:
-        yield node.op_type
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _operations(inner)
 
 
 def openvino(path):

@@ -118,9 +118,7 @@ def polynomials(tree):
 def unsupported(operation, reason="", culprit=None, error=None):
     """The error that names an operation and why it cannot be, or what it raised."""
     culprit = culprit or named(operation)
-    failed = (
-        f"cannot be propagated through ({error})" if error is not None else "has no Taylor rule"
-    )
+    failed = "has no Taylor rule" if error is None else f"cannot be propagated through ({error})"
     return UnsupportedOperation(
         f"Taylor propagation needs a rule for every operation. Received: {culprit}, which "
         f"{reason or failed}. "
