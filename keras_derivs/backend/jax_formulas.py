@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from keras_derivs.backend import defaults
+from keras_derivs.backend import defaults, powers
 
 MOST_TERMS = 64  # of a sum that is written out
 
@@ -55,22 +55,17 @@ def _of_sum(primals, tangents):
     return sum_of_directions(*primals), jnp.sum(tangents[0], axis=0)
 
 
-@jax.custom_jvp
-def power(x, y):
-    return lax.pow(x, y)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def power(x, y, i=0, j=0):
+    """x^y, or its partial derivative of the orders i and j."""
+    return powers.partial(x, y, i, j) if i or j else lax.pow(x, y)
 
 
-def _of_power(primals, tangents):
-    """The exponents 0 and 1 end in a constant, also where x is 0."""
-    (x, y), moves, parts = primals, tangents, []
-    if not isinstance(moves[0], SymbolicZero):
-        zero = y == 0  # an exponent that varies leaves 0 at once
-        zero = zero if isinstance(moves[1], SymbolicZero) else zero & (x == 0)
-        below = power(x, jnp.where(zero, 1.0, y - 1))
-        parts.append(jnp.where(zero, 0.0, y * below) * moves[0])
-    if not isinstance(moves[1], SymbolicZero):
-        parts.append(jnp.log(jnp.where(x == 0, 1.0, x)) * power(x, y) * moves[1])
-    return power(x, y), sum(parts[1:], start=parts[0]) if parts else jnp.zeros_like(x)
+def _of_power(i, j, primals, tangents):
+    x, y = primals
+    pairs = zip(tangents, ((i + 1, j), (i, j + 1)))
+    parts = [move * power(x, y, *n) for move, n in pairs if not isinstance(move, SymbolicZero)]
+    return power(x, y, i, j), sum(parts[1:], start=parts[0]) if parts else jnp.zeros_like(x)
 
 
 power.defjvp(_of_power, symbolic_zeros=True)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch.overrides import TorchFunctionMode
 
+from keras_derivs.backend import powers
+
 
 class Exchanging(TorchFunctionMode):
     """Calls formulas in place of functions of PyTorch."""
@@ -60,26 +62,24 @@ class _Arctangent(torch.autograd.Function):
 
 
 class _Power(torch.autograd.Function):
-    """The exponents 0 and 1 end in a constant, also where x is 0."""
+    """x^y, or its partial derivative of the orders i and j."""
 
     @staticmethod
-    def forward(ctx, x, y):
+    def forward(ctx, x, y, i=0, j=0):
         ctx.save_for_backward(x, y)
-        return torch.pow(x, y)
+        ctx.orders = i, j
+        return powers.partial(x, y, i, j) if i or j else torch.pow(x, y)
 
     @staticmethod
     def backward(ctx, gradient):
-        x, y = ctx.saved_tensors
-        by_x = by_y = None
-        if ctx.needs_input_grad[0]:
-            zero = y == 0  # an exponent that varies leaves 0 at once
-            zero = zero & (x == 0) if ctx.needs_input_grad[1] else zero
-            below = _Power.apply(x, torch.where(zero, torch.ones_like(y), y - 1))
-            by_x = gradient * torch.where(zero, torch.zeros_like(y), y * below)
-        if ctx.needs_input_grad[1]:
-            safe = torch.where(x == 0, torch.ones_like(x), x)
-            by_y = gradient * torch.log(safe) * _Power.apply(x, y)
-        return by_x, by_y
+        (x, y), (i, j) = ctx.saved_tensors, ctx.orders
+        by_x, by_y = ctx.needs_input_grad[:2]
+        return (
+            gradient * _Power.apply(x, y, i + 1, j) if by_x else None,
+            gradient * _Power.apply(x, y, i, j + 1) if by_y else None,
+            None,
+            None,
+        )
 
 
 def _power(x, y):

@@ -18,6 +18,7 @@ from keras_derivs.backend.tensorflow import (
     gradients_extrema,
     gradients_images,
     gradients_matrices,
+    gradients_powers,
     gradients_transforms,
     portable_arrays,
     portable_elementwise,
@@ -34,6 +35,7 @@ RULES = (
     gradients_extrema,
     gradients_images,
     gradients_matrices,
+    gradients_powers,
     gradients_transforms,
 )
 PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)

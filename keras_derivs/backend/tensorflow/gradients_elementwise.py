@@ -1,72 +1,14 @@
 """Gradients of element-wise operations: at zeros and ties, and of large numbers."""
 
-import functools
 import math
 
 import tensorflow as tf
 
-from keras_derivs.backend.steep import STEEP
 from keras_derivs.backend.tensorflow import quotients, special
 from keras_derivs.backend.tensorflow.gradients import gradient_of, is_needed, unbroadcast
-from keras_derivs.backend.tensorflow.outer import outer
 
-MAX_EXPONENT = 64
 FAR = 30.0  # exp(-FAR^2) is 0
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. (2017)
-
-
-@gradient_of("Pow")
-def _pow(op, gradient, plain):
-    """Whole powers as products, and no multiple of 0^-1 where the multiplier is 0."""
-    x, y = op.inputs
-    exponent = None if is_needed(op, 1) else _whole(y)
-    if exponent == 0:
-        return tf.zeros_like(x), None
-    if exponent is not None:
-        return _of_whole_power(x, exponent, gradient), None
-    root = None if is_needed(op, 1) else quotients.of_root(gradient, y)
-    if root is not None:
-        return root, None
-    constant = tf.equal(x, 0) & (tf.equal(y, 0) | tf.equal(y, 1))
-    slope = _multiple(tf.pow(tf.where(constant, tf.ones_like(x), x), y - 1), y)
-    if outer.on and x.dtype.is_floating:
-        steep = tf.equal(x, 0) & (y > 0) & (y < 1)
-        slope = tf.where(steep, tf.constant(STEEP, x.dtype), slope)
-    by_x = unbroadcast(gradient * tf.math.conj(slope), x)
-    return by_x, plain(gradient)[1] if is_needed(op, 1) else None
-
-
-def _of_whole_power(x, exponent, gradient):
-    """n x^(n - 1) times the gradient, which is a multiple of x, x^2, ..."""
-
-    def divided(power):
-        slope = tf.cast(exponent, x.dtype) * _product(x, exponent - 1 - power)
-        return gradient * tf.math.conj(slope)
-
-    parts = [functools.partial(divided, power) for power in range(1, exponent)]
-    return quotients.attach(divided(0), parts)
-
-
-def _multiple(x, y):
-    """x y, and 0 where y is: `multiply_no_nan` has no right gradient of complex numbers."""
-    return x * y if x.dtype.is_complex else tf.math.multiply_no_nan(x, y)
-
-
-def _whole(y):
-    """The number of factors that an exponent stands for; `None` if it does not."""
-    y = tf.get_static_value(y)
-    if y is None or y.ndim or y not in range(MAX_EXPONENT + 1):
-        return None
-    return int(y.real)
-
-
-def _product(x, count):
-    if count == 0:
-        return tf.ones_like(x)
-    if count == 1:
-        return x
-    half = _product(x, count // 2)
-    return half * half * x if count % 2 else half * half
 
 
 @gradient_of("RealDiv")

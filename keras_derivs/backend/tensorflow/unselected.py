@@ -30,7 +30,7 @@ NONLINEAR = {
 PICKING = {  # entries of one tensor
     "AvgPool", "AvgPool3D", "DepthToSpace", "DiagPart", "GatherNd", "GatherV2", "MatrixDiagPart",
     "MatrixDiagPartV2", "MatrixDiagPartV3", "Max", "MaxPool", "MaxPool3D", "MaxPoolV2", "Min",
-    "Slice", "StridedSlice", "TopKV2",
+    "Slice", "StridedSlice", "StridedSliceGrad", "TopKV2",
 }  # fmt: skip
 LINEAR = PICKING | {  # without negative coefficients, or without positive ones
     "Add", "AddV2", "BatchToSpaceND", "BiasAdd", "BroadcastTo", "Cast", "ConcatV2", "Cumsum",

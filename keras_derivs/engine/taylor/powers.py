@@ -1,15 +1,19 @@
 """Powers and roots of polynomials, also where their slopes are infinite."""
 
+import collections
+
 from keras import ops
 
+from keras_derivs.backend.powers import coefficient
 from keras_derivs.backend.steep import STEEP
+from keras_derivs.engine.sums import total
 from keras_derivs.engine.taylor.polynomial import (
     Polynomial,
     multiply,
     root_of,
     square,
 )
-from keras_derivs.engine.taylor.series import exp, expand, guarded, integrate
+from keras_derivs.engine.taylor.series import expand, guarded, integrate, powers_of_change
 
 
 def power(z, exponent, y0):
@@ -116,28 +120,17 @@ def cbrt(z):
 
 
 def general_power(base, exponent):
-    """base^exponent where the exponent varies, of polynomials or tensors.
-
-    With y the value of the exponent and e the rest, base^y exp(e log base). As in TensorFlow, a
-    base that is not positive stays as it is when the exponent varies: log base is 0 where it has
-    no value.
-    """
-    value = ops.power(*(getattr(x, "value", x) for x in (base, exponent)))
-    rest = Polynomial(exponent.space, exponent.moves)
-    if not isinstance(base, Polynomial):
-        positive = base > 0
-        logarithm = ops.where(positive, ops.log(ops.where(positive, base, 1.0)), 0.0)
-        growth = rest.each(lambda c: c * logarithm)
-        return (exp(growth.with_value(ops.zeros_like(value))) * value).with_value(value)
-    growth = multiply(rest, _logarithm(base), guarded)
-    growth = exp(growth.with_value(ops.zeros_like(value)))
-    return multiply(power(base, exponent.value, value), growth, guarded).with_value(value)
-
-
-def _logarithm(z):
-    """log z, also where it is infinite; 0 where z is negative."""
-    negative = z.value < 0
-    positive = ops.where(negative, ops.ones_like(z.value), z.value)
-    over = ops.where(negative, ops.zeros_like(z.value), 1 / positive)
-    slopes = [over**k * (-1.0) ** (k - 1) / k for k in range(1, z.space.order + 1)]
-    return expand(z, [ops.log(positive), *slopes], guarded)
+    """base^exponent where the exponent varies: a polynomial, and the base one or a tensor."""
+    x, y = (getattr(z, "value", z) for z in (base, exponent))
+    value, order = ops.power(x, y), exponent.space.order
+    x, y = x + ops.zeros_like(value), y + ops.zeros_like(value)
+    changes = powers_of_change(base) if isinstance(base, Polynomial) else []
+    parts = collections.defaultdict(list)
+    for i, first in enumerate([None, *changes]):
+        for j, second in enumerate([None, *powers_of_change(exponent)][: order + 1 - i]):
+            change = multiply(first, second) if i and j else first or second
+            if change is not None and change.table:
+                c = coefficient(x, y, i, j)
+                for term, move in change.table.items():
+                    parts[term].append(guarded(move, c))
+    return exponent.like({(): value, **{term: total(added) for term, added in parts.items()}})

@@ -32,7 +32,7 @@ def compose(function, z):
     line = Space([(0,) * z.space.order])
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
     c = function(point).table
-    powers = _powers(z)
+    powers = powers_of_change(z)
     product = _product if z.squared is None else guarded
     table = {t: _composed(c, powers, t, shared, product) for t in z.space.terms if t}
     return z.like({(): c[()], **table})
@@ -63,7 +63,7 @@ def _product(slope, power):
 
 def expand(z, coefficients, product=_product):
     """sum_k c_k d^k, for the part d of z that is not its value; `None` for a c_k that is zero."""
-    powers, shared = _powers(z) if z.space.order else [], _is_shared(z)
+    powers, shared = powers_of_change(z) if z.space.order else [], _is_shared(z)
     c = {(0,) * k: c_k for k, c_k in enumerate(coefficients) if c_k is not None}
     terms = [t for t in z.space.terms if t]
     return z.like({(): c[()], **{t: _composed(c, powers, t, shared, product) for t in terms}})
@@ -76,7 +76,7 @@ def _is_shared(z):
     return each and all(not isinstance(c, float) and c.shape[0] == 1 for c in moves)
 
 
-def _powers(z):
+def powers_of_change(z):
     """d, d^2, ... up to the highest order, for the part d of z that is not its value."""
     d = Polynomial(z.space, z.moves)
     powers = [d, _square_of_change(z, d)] if z.space.order > 1 else [d]
