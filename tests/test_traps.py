@@ -332,7 +332,6 @@ LACKING = {
     "custom gradient, stopped before": (
         stopped_before, 2, "Gradients are stopped at 'StopGradient'"
     ),
-    "relu": (ops.relu, 2, "Piecewise linear: 'Relu'"),
 }  # fmt: skip
 
 

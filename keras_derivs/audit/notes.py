@@ -60,7 +60,11 @@ def notes(model, steps, order):
             AT_ZERO: backend.AT_ZERO,
             REPEATED: backend.VECTORS | backend.VALUES,
         }
-    found = {text: places(model, steps, types) for text, types in kinds.items()}
+    straight = [step for step in steps if step.straight]
+    found = {
+        text: places(model, straight if text is KINKED else steps, types)
+        for text, types in kinds.items()
+    }
     return [text.format(places=where) for text, where in found.items() if where]
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from keras_derivs.backend import kinks
+from keras_derivs.backend import curves, kinks
 from keras_derivs.backend.kinks import CONSTANT, JOINED, SAME, SELECT, SHAPED, STOPPED, Node
 
 KINDS = {
@@ -30,7 +30,7 @@ INLINED = {"jit", "pjit", "closed_call"}
 
 
 def found(jaxpr, starts, type_of, replaced):
-    """What `kinks.cancelling` and `in_even_functions` find, operations by identity.
+    """What `kinks.cancelling`, `in_even_functions` and `curves` find, operations by identity.
 
     `type_of` is how the audit calls an operation; what those called `replaced` are made of does
     not count.
@@ -42,10 +42,11 @@ def found(jaxpr, starts, type_of, replaced):
     ends = {reader.known(y, keys) for y in jaxpr.outvars}
     cancels = kinks.cancelling(reader.nodes, kinks.on_the_way(reader.nodes, starts, ends))
     even = kinks.in_even_functions(reader.nodes, ends)
+    bent = {node.name for node in reader.nodes} - curves.straight(reader.nodes, starts, ends)
     for inner in reader.inside:
-        more, others = found(inner, inner.invars, type_of, replaced)
+        more, others, _ = found(inner, inner.invars, type_of, replaced)
         cancels, even = cancels | more, even | others
-    return cancels, even
+    return cancels, even, bent
 
 
 class _Reader:

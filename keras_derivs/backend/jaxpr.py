@@ -5,6 +5,7 @@ through a stopped gradient.
 """
 
 import os
+from dataclasses import replace
 
 import jax
 import keras
@@ -57,7 +58,7 @@ def depending(function, arguments):
     return [x in needed for x in jaxpr.invars]
 
 
-def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even):
+def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent):
     reached = _forward(jaxpr, starts)
     needed = _backward(jaxpr, ends)
     found, negated = [], {}
@@ -72,7 +73,7 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even):
         inside = []
         for inner in _plain(programs(equation)):
             begins = _begins(equation, inner, reached) if on_the_way else set()
-            known = num_rows, cancels, even
+            known = num_rows, cancels, even, bent
             inside += _walk(inner, begins, _variables(inner.outvars), name, *known)
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
@@ -83,7 +84,10 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even):
         order = cancels.get(id(equation))
         if id(equation) in even:
             type, order = f"{type}, in an even function", order or 2
-        found += [Step(type, place, on_the_way, own, across, order), *inside]
+        straight = id(equation) not in bent
+        if not straight:
+            inside = [replace(step, straight=False) for step in inside]
+        found += [Step(type, place, on_the_way, own, across, straight, order), *inside]
     return found
 
 

@@ -15,6 +15,7 @@ class Step:
     on_the_way: bool = True
     own: bool = False  # the model brings its gradient
     across: bool = False  # it computes along the batch axis
+    straight: bool = True  # it may lie on a way that never bends, see `curves`
     cancels: int | None = None  # the lowest order that may be wrong where its kinks cancel others
 
     @property

@@ -130,15 +130,15 @@ def _walk(calls, starts, y):
         rows.append((call, type, on_the_way, across))
     rows.reverse()
     between = {number for number, (_, _, on_the_way, _) in enumerate(rows) if on_the_way}
-    cancels, even = torch_kinks.found(calls, [y], between)
-    return [_step(*row, cancels.get(n), n in even) for n, row in enumerate(rows)]
+    cancels, even, bent = torch_kinks.found(calls, [y], between, starts)
+    return [_step(*row, cancels.get(n), n in even, n not in bent) for n, row in enumerate(rows)]
 
 
-def _step(call, type, on_the_way, across, cancels, even):
+def _step(call, type, on_the_way, across, cancels, even, straight):
     if even:
         type, cancels = f"{type}, in an even function", cancels or 2
     own = call.own is not None and not is_ours(call.own)
-    return Step(type, f"{call.path}/{type}", on_the_way, own, across, cancels)
+    return Step(type, f"{call.path}/{type}", on_the_way, own, across, straight, cancels)
 
 
 def _tensors(nested):

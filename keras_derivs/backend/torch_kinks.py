@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from keras_derivs.backend import kinks
+from keras_derivs.backend import curves, kinks
 from keras_derivs.backend.kinks import CONSTANT, JOINED, SAME, SELECT, SHAPED, STOPPED, Node
 
 KINDS = {
@@ -30,9 +30,10 @@ BINARY = {"Add", "Div", "Mul", "Sub", *kinks.COMPARISONS}
 RANDOM = ("bernoulli", "dropout", "multinomial", "rand")
 
 
-def found(calls, results, between):
-    """What `kinks.cancelling` and `in_even_functions` find, calls by their positions."""
+def found(calls, results, between, starts):
+    """What `kinks.cancelling`, `in_even_functions` and `curves` find, calls by their positions."""
     reader = _Reader()
+    starts = [reader.started(x) for x in starts]
     for number, call in enumerate(calls):
         reader.add(number, call)
     ends = {reader.key(y) for y in results}
@@ -40,7 +41,8 @@ def found(calls, results, between):
     inner = max((n for n, call in enumerate(calls) if call.type == "grad"), default=0)
     # what a gradient is taken of is differentiated once more
     orders = {n: max(1, order - 1) if n < inner else order for n, order in found.items()}
-    return orders, kinks.in_even_functions(reader.nodes, ends)
+    bent = set(range(len(calls))) - curves.straight(reader.nodes, starts, ends)
+    return orders, kinks.in_even_functions(reader.nodes, ends), bent
 
 
 class _Reader:
@@ -48,6 +50,9 @@ class _Reader:
 
     def __init__(self):
         self.nodes, self.keys, self.count = [], {}, itertools.count()
+
+    def started(self, identity):
+        return self.keys.setdefault(identity, next(self.count))
 
     def key(self, x):
         """What a tensor, or a number, is known by."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from keras_derivs.backend import kinks
+from keras_derivs.backend import curves, kinks
 from keras_derivs.backend.kinks import CONSTANT, JOINED, SAME, SELECT, SHAPED, Node
 
 KINDS = {
@@ -16,14 +16,22 @@ KINDS = {
 }  # fmt: skip
 
 
-def marked(steps, nodes):
-    """The steps of a graph, with the lowest order at which each may be wrong at a kink."""
+def marked(steps, nodes, starts, ends):
+    """The steps of a graph, with the lowest order at which each may be wrong at a kink.
+
+    Of nodes by name on the way from `starts` to `ends`.
+    """
     between = {step.name for step in steps if step.on_the_way}
     if not any(node.name in between and _kind(node) in kinks.KINKED for node in nodes):
         return steps
     by_name = {node.name: node for node in nodes}
-    orders = kinks.cancelling([_read(node, by_name) for node in nodes], between)
-    return [replace(step, cancels=orders.get(step.name)) for step in steps]
+    read = [_read(node, by_name) for node in nodes]
+    orders, straight = kinks.cancelling(read, between), curves.straight(read, starts, ends)
+    bent = {node.name for node in read} - straight
+    return [
+        replace(step, cancels=orders.get(step.name), straight=step.name not in bent)
+        for step in steps
+    ]
 
 
 def _kind(node):

@@ -68,7 +68,8 @@ def traced(run, inputs, wrt):
         graph = tf.compat.v1.get_default_graph()
         definition = graph.as_graph_def(add_shapes=True)
         found = _on_the_way(definition, chosen, [y])
-        steps = kinks.marked([step for _, step in found], inlined.inlined(definition))
+        names = [x.op.name for x in chosen], [y.op.name]
+        steps = kinks.marked([step for _, step in found], inlined.inlined(definition), *names)
         forward[:] = steps, _num_bytes(graph.get_operations())
         if not any(step.on_the_way and _is_to_look_at(node) for node, step in found):
             return (y,)
