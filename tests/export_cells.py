@@ -46,6 +46,7 @@ CONVERTERS = {
 RUNTIMES = {"onnx": ("onnxruntime",), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
 TOLERANCE = 1e-5
 NO_RULE = "needs a Taylor rule for every operation"
+NOT_RUN = "·"
 LIMITS = {"takes no empty batch": "°", "no more and no less": "¹"}  # as warnings say
 BEGIN, END = f"<!-- {BACKEND} -->", "<!-- end -->"
 

@@ -160,3 +160,44 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
         if equation.primitive.name == "conv_general_dilated":
             numbers = equation.params["dimension_numbers"]
             assert numbers.lhs_spec == numbers.rhs_spec == numbers.out_spec == (0, 1, 2)
+
+
+@pytest.mark.slow
+@on_jax
+@pytest.mark.parametrize(
+    "stack, advice",
+    [
+        (lambda: [layers.Reshape((2, 1)), layers.GRU(2)], "Make the layer with `unroll=True`"),
+        (
+            lambda: [layers.Reshape((2, 1)), layers.MaxPooling1D(2), layers.Flatten()],
+            "Take `AveragePooling` instead",
+        ),
+    ],
+)
+def test_what_the_converter_of_jax_has_not_is_told_with_a_way_out(stack, advice, tmp_path):
+    need("onnx")
+    net = keras.Sequential([keras.Input((2,)), *stack(), layers.Dense(1)])
+    model = keras.Model(net.inputs, kd.Gradient(net, strategy="reverse")(net.inputs[0]))
+    with pytest.raises(ValueError, match=f"no file is left: .*{advice}"):
+        kd.export(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@on_torch
+def test_a_permuted_copy_of_a_weight_is_right_in_litert(tmp_path):
+    """As the gradient of an unrolled LSTM has it, in which the converter swaps rows and columns."""
+    need("litert")
+
+    class Copied(layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(3, 3))
+
+        def call(self, x):
+            copies = ops.broadcast_to(self.kernel, (2, 3, 3))
+            return ops.sum(x[:, None, None] * ops.transpose(copies, (0, 2, 1)), axis=3)
+
+    x = keras.Input((3,))
+    y = layers.Flatten()(ops.sin(Copied()(x)))
+    model = keras.Model(x, kd.gradient(layers.Dense(1)(y), x))
+    with pytest.warns(UserWarning, match="takes 1 rows"):
+        kd.export(model, tmp_path / "model.tflite")

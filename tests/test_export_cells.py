@@ -43,6 +43,8 @@ def check_cell(row, strategy, format):
         if row not in lines():
             pytest.skip(f"docs/export.md has no row {row}; run tests/export_cells.py")
         mark = cell_of(lines(), row, strategy, format)
+        if mark == export_cells.NOT_RUN:
+            pytest.skip("docs/export.md says that this was not run")
         if cell.impossible:
             assert mark == STRATEGIES[strategy].lower()
             return

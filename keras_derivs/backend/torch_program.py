@@ -22,7 +22,7 @@ from keras_derivs.backend.torch_formulas import Exchanging
 from keras_derivs.backend.torch_portable import FUNCTIONS, PORTABLE
 
 aten = torch.ops.aten
-SQUEEZE = aten.squeeze.dims
+SQUEEZE, EXPAND, PERMUTE = aten.squeeze.dims, aten.expand.default, aten.permute.default
 SAME = {aten.alias.default, torch.ops.prims.view_of.default}
 ASSERTIONS = {aten._assert_async.default, aten._assert_async.msg}
 ROWS, LENGTHS = 11, (13, 17, 19, 23, 29, 31, 37)  # of what is recorded: any, but unlike others
@@ -135,14 +135,34 @@ def _same(graph, node):
     """A node that returns what this one does, or `None`."""
     if node.target in SAME or (node.target is SQUEEZE and _rank(node) == _rank(node.args[0])):
         return node.args[0]
+    if node.target is aten.view.default and _shape(node) == _shape(node.args[0]):
+        return node.args[0]
     with graph.inserting_before(node):
+        if node.target is PERMUTE and node.args[0].target is EXPAND:
+            return _permuted_first(graph, node)
         if node.target is aten.empty_permuted.default:
             options = {key: node.kwargs[key] for key in ("dtype", "device")}
             return _like(node, graph.call_function(aten.full.default, (node.args[0], 0), options))
         if node.target is aten.copy.default and _covers(*node.args[:2]):
             shape = node.args[0].args[0]
-            return _like(node, graph.call_function(aten.expand.default, (node.args[1], shape)))
+            return _like(node, graph.call_function(EXPAND, (node.args[1], shape)))
     return None
+
+
+def _permuted_first(graph, node):
+    """The copies of a permuted tensor: the converter to LiteRT mistakes permuted copies."""
+    (source, sizes), order = node.args[0].args[:2], node.args[1]
+
+    def add(operation, x, *args):
+        added = graph.call_function(operation, (x, *args))
+        added.meta["val"] = operation(x.meta["val"], *args)
+        return added
+
+    for _ in range(len(sizes) - _rank(source)):
+        source = add(aten.unsqueeze.default, source, 0)
+    source = add(PERMUTE, source, order)
+    sizes = [sizes[axis] for axis in order]
+    return _like(node, graph.call_function(EXPAND, (source, sizes)))
 
 
 def _covers(place, source):
@@ -158,6 +178,10 @@ def _like(node, other):
 
 def _rank(node):
     return node.meta["val"].dim()
+
+
+def _shape(node):
+    return tuple(map(str, node.meta["val"].shape))
 
 
 def _is_mutable(node):

@@ -11,6 +11,14 @@ from keras_derivs.export.formats import chosen
 from keras_derivs.typing import Any, Layer, Path
 
 OTHER = {"taylor": "tape", "tape": "taylor"}
+KNOWN = {  # what converters say, in other words
+    "xf64>": "it computes in float64, which LiteRT has not. Give `dtype='float32'` to arrays of "
+    "numpy that it computes with.",
+    "Reverse scan is not supported": "the converter of JAX has no gradient of the loop of a "
+    "recurrent layer. Make the layer with `unroll=True`.",
+    "'select_and_scatter_add'": "the converter of JAX has no gradient of `MaxPooling`. Take "
+    "`AveragePooling` instead.",
+}
 
 
 def export(
@@ -113,11 +121,6 @@ def _refused(model, format, reasons):
 
 
 def _words(error):
-    """What a converter says; of float64 that LiteRT has not, what to do instead."""
+    """What a converter says, or, where that is known, what to do instead."""
     words = " ".join(str(error).split())
-    if "xf64>" in words:
-        return (
-            "it computes in float64, which LiteRT has not. Give `dtype='float32'` to arrays of "
-            "numpy that it computes with."
-        )
-    return words[:600]
+    return next((known for said, known in KNOWN.items() if said in words), words[:600])
