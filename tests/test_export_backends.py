@@ -141,6 +141,12 @@ def test_gradients_that_no_format_has_are_made_of_others(stack):
                 )
             )
         )(x),
+        lambda jax, x: jax.lax.reduce_window(
+            x, np.float32(0), jax.lax.add, (1, 2, 3), (1, 1, 2), "SAME", None, (1, 2, 1)
+        ),
+        lambda jax, x: jax.lax.reduce_window(
+            x, np.float32(0), jax.lax.add, (2, 1, 3), (1, 2, 1), "VALID", (1, 3, 1)
+        ),
         lambda jax, x: jax.lax.dot_general(x[0], x[1, :, :3], (((0,), (0,)), ((), ()))),
         lambda jax, x: jax.lax.dot_general(x[0], x[1, :3], (((1,), (1,)), ((), ()))),
         lambda jax, x: jax.nn.relu(jax.jit(jax.numpy.sin)(x)),
@@ -154,7 +160,9 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
     found = jax.core.eval_jaxpr(program.jaxpr, program.consts, x)[0]
     np.testing.assert_allclose(found, function(jax, x), rtol=1e-6)
     for equation in program.eqns:
-        assert equation.primitive.name not in ("jit", "pjit", "custom_jvp_call", "pad")
+        assert equation.primitive.name not in (
+            "jit", "pjit", "custom_jvp_call", "pad", "reduce_window_sum",
+        )  # fmt: skip
         if equation.primitive.name == "dot_general":
             assert equation.params["dimension_numbers"] == (((1,), (0,)), ((), ()))
         if equation.primitive.name == "conv_general_dilated":

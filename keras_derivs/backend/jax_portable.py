@@ -1,5 +1,7 @@
 """Programs of JAX in operations that the converter to ONNX has."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -77,6 +79,21 @@ def _joined(x, value, axis, before, after):
     return jax.lax.concatenate(parts, axis) if len(parts) > 1 else x
 
 
+def _window_sum(x, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+    """By slices, axis by axis; as the converter writes it, OpenVINO has not enough axes."""
+    padding = [(*ends, between - 1) for ends, between in zip(padding, base_dilation)]
+    x = _pad(x, np.zeros((), x.dtype), padding)
+    windows = zip(window_dimensions, window_strides, window_dilation)
+    for axis, (size, stride, dilation) in enumerate(windows):
+        if size == stride == 1:
+            continue
+        length = x.shape[axis] - (size - 1) * dilation
+        starts = [n * dilation for n in range(size)]
+        parts = [jax.lax.slice_in_dim(x, n, n + length, stride, axis) for n in starts]
+        x = functools.reduce(jax.lax.add, parts)
+    return x
+
+
 def _product(x, y, dimension_numbers, **params):
     """Of two matrices: the axis that is summed last in one and first in the other."""
     (of_x, of_y), _ = dimension_numbers
@@ -87,4 +104,9 @@ def _product(x, y, dimension_numbers, **params):
     return jax.lax.dot_general_p.bind(x, y, dimension_numbers=dimension_numbers, **params)
 
 
-RULES = {"conv_general_dilated": _convolution, "dot_general": _product, "pad": _pad}
+RULES = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _product,
+    "pad": _pad,
+    "reduce_window_sum": _window_sum,
+}
