@@ -88,7 +88,7 @@ def sqrt(z):
 
 
 def rsqrt(z):
-    return expand(z, _root_coefficients(z, -0.5, start=0))
+    return expand(z, _root_coefficients(z, -0.5, start=0), guarded)
 
 
 def _root_coefficients(z, exponent, start=1):

@@ -14,6 +14,7 @@ from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.series import (
     erf,
     exp,
+    guarded,
     integrate,
     log,
     reciprocal,
@@ -32,13 +33,13 @@ LOG2, LOG10 = math.log(2), math.log(10)
 ROOT_OF_HALF = backend.constant(math.sqrt(0.5))
 
 
-def smooth(*classes):
-    """Register a function of a polynomial and of the operation."""
+def smooth(*classes, steep=False):
+    """Register a function of a polynomial and of the operation; `steep`: see `series.compose`."""
 
     def register(function):
         @taylor_rule(*classes)
         def rule(operation, x):
-            return series.compose(lambda z: function(z, operation), x)
+            return series.compose(lambda z: function(z, operation), x, steep)
 
         return function
 
@@ -74,17 +75,20 @@ FUNCTIONS = {
 # composed, they would divide by the square of a number that may be large or small
 RELATIVE = {
     knp.Log: log,
-    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1)),
+    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1), guarded),
     knp.Log2: lambda z: log(z) * (1 / LOG2),
     knp.Log10: lambda z: log(z) * (1 / LOG10),
     knp.Reciprocal: reciprocal,
 }
 
 
+STEEP = {knp.Arctanh, knp.Cosh, knp.Exp, knp.Exp2, knp.Expm1, knp.Sinh}  # they may be infinite
+
+
 for _cls, _function in RELATIVE.items():
     taylor_rule(_cls)(lambda operation, x, function=_function: function(x))
 for _cls, _function in FUNCTIONS.items():
-    smooth(_cls)(lambda z, operation, function=_function: function(z))
+    smooth(_cls, steep=_cls in STEEP)(lambda z, operation, function=_function: function(z))
 taylor_rule(knp.Sqrt)(lambda operation, x: sqrt(x))
 taylor_rule(knp.Cbrt)(lambda operation, x: cbrt(x))
 
@@ -166,7 +170,7 @@ def whole_power(x, exponent):
         return powers.power_of_root(x, exponent)
     if x.squared is not None:
         return powers.integer_power(x, exponent)
-    return series.compose(lambda z: powers.integer_power(z, exponent), x)
+    return series.compose(lambda z: powers.integer_power(z, exponent), x, steep=exponent > 2)
 
 
 def _is_number(x):

@@ -16,7 +16,7 @@ from keras_derivs.engine.taylor.powers import sqrt
 from keras_derivs.engine.taylor.propagate import call
 from keras_derivs.engine.taylor.rules import taylor_rule, unsupported, values
 from keras_derivs.engine.taylor.rules_bilinear import align, plus
-from keras_derivs.engine.taylor.series import compose, divide
+from keras_derivs.engine.taylor.series import compose, divide, expand
 from keras_derivs.engine.taylor.shapes import fit, is_plain
 from keras_derivs.graph.private import numpy as knp
 
@@ -202,11 +202,12 @@ def _first(conditions, choices, default):
 
 @taylor_rule(knp.Arctan2)
 def arctan2(operation, y, x):
-    """The angle of (x, y), turned by its value: near zero it is an arctangent."""
+    """The angle of (x, y), turned by its value: an arctangent t - t^3/3 + ... at zero."""
     length, across, ahead = _turned(x, y)
-    ahead = fit(ahead, length)  # at the origin there is no derivative: it is divided by 0
-    angle = call(ops.arctan, divide(across, ahead, across.value))
-    return angle.with_value(operation.call(*values(align(y, x))))
+    value, tangent = operation.call(*values(align(y, x))), divide(across, ahead, across.value)
+    slopes = [(-1.0) ** (k // 2) / k if k % 2 else None for k in range(1, ahead.space.order + 1)]
+    slopes[:1] = [length / length for _ in slopes[:1]]  # no number at the origin, else 1
+    return expand(tangent, [value, *slopes])
 
 
 def _lifted(x, others):

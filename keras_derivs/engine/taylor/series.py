@@ -24,16 +24,20 @@ from keras_derivs.engine.taylor.rules import UnsupportedOperation
 from keras_derivs.engine.taylor.space import Space
 
 
-def compose(function, z):
-    """`function`, written for polynomials, of `z`."""
+def compose(function, z, steep=False):
+    """`function`, written for polynomials, of `z`.
+
+    A `steep` one overflows: where its slopes are infinite, it does not vary with what does not
+    move. Its value is infinite there, too, so that no finite derivative is lost.
+    """
     shared = _is_shared(z)
-    if z.space.order > 2 and not shared and z.squared is None:
+    if z.space.order > 2 and not shared and z.squared is None and not steep:
         return function(z)
     line = Space([(0,) * z.space.order])
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
     c = function(point).table
     powers = powers_of_change(z)
-    product = _product if z.squared is None else guarded
+    product = guarded if steep or z.squared is not None else _product
     table = {t: _composed(c, powers, t, shared, product) for t in z.space.terms if t}
     return z.like({(): c[()], **table})
 
@@ -106,26 +110,28 @@ def _composed(c, powers, term, shared, product=_product):
         for k, power in enumerate(powers, start=1)
         if (0,) * k in c and term in power.table
     ]
-    if shared and len(parts) == 1 and not isinstance(parts[0][0], float):
+    single = shared and len(parts) == 1 and product is _product
+    if single and not isinstance(parts[0][0], float):
         return Scaled(*parts[0])
     return total([product(slope, power) for slope, power in parts])
 
 
-def integrate(z, y0, slope):
+def integrate(z, y0, slope, product=operator.mul):
     """y(z) of a polynomial, for a function whose derivative is known as a polynomial.
 
     Args:
         z: A `Polynomial`.
         y0: The tensor y(z.value).
         slope: The `Polynomial` dy/dz.
+        product: That of their coefficients.
     """
-    y = {term: _advance(z, slope.table, term) for term in z.space.terms if term}
+    y = {term: _advance(z, slope.table, term, product) for term in z.space.terms if term}
     return z.like({(): y0, **y})
 
 
-def _advance(z, v, term):
+def _advance(z, v, term, product=operator.mul):
     """sum_j (j/k) z_j v_{k-j}: a coefficient of y where y' = v z'."""
-    return z.space.products(z.table, v, operator.mul, z.space.steps[term])
+    return z.space.products(z.table, v, product, z.space.steps[term])
 
 
 def riccati(z, y0, constant, linear, quadratic, slope=None):
@@ -188,15 +194,15 @@ def divide(a, b, value):
     """
     numerator, q = a.table if isinstance(a, Polynomial) else {}, {(): value}
     for term in b.space.terms[1:]:
-        moved = b.space.products(b.moves, q, operator.mul, b.space.pairs[term])
+        moved = b.space.products(b.moves, q, guarded, b.space.pairs[term])
         rest = total([numerator.get(term), None if moved is None else -moved])
         if rest is not None:
-            q[term] = rest / b.value
+            q[term] = ops.where(ops.equal(rest, 0), rest, rest / b.value)  # at a pole, too
     return b.like(q)
 
 
 def log(z):
-    return integrate(z, ops.log(z.value), reciprocal(z))
+    return integrate(z, ops.log(z.value), reciprocal(z), guarded)
 
 
 def softplus(z):
