@@ -239,6 +239,10 @@ def is_needed(operation, position):
 def unbroadcast(gradient, x):
     """The sum of a gradient over the axes along which `x` was repeated."""
     wide, narrow = gradient.shape, x.shape
+    if wide.rank is None or narrow.rank is None:  # as in functions of a user's own
+        shapes = {"s0": tf.shape(x), "s1": tf.shape(gradient)}
+        axes, _ = tf.raw_ops.BroadcastGradientArgs(**shapes)
+        return tf.reshape(tf.reduce_sum(gradient, axes), shapes["s0"])
     lead = wide.rank - narrow.rank
     axes = [lead + n for n, size in enumerate(narrow) if size == 1 and wide[lead + n] != 1]
     gradient = tf.reduce_sum(gradient, axes, keepdims=True) if axes else gradient
