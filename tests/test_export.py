@@ -155,6 +155,14 @@ def test_what_a_runtime_refuses_is_told_and_not_left(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_determinant_is_told_to_need_a_saved_model(tmp_path):
+    need("onnx")
+    net = keras.Sequential([keras.Input((2,)), layers.Dense(2, "tanh")])
+    with pytest.raises(ValueError, match="no file is left: .*Take `format='tf_saved_model'`"):
+        kd.export(kd.LogDeterminant(net), tmp_path / "model.onnx")
+    assert kd.export(kd.LogDeterminant(net), tmp_path / "model") < 1e-5
+
+
 def test_auto_takes_what_the_format_can_hold(tmp_path, monkeypatch):
     """The tape, the choice for one output, is refused here as a runtime would refuse it."""
     model, tried = slope_model(), []

@@ -18,6 +18,9 @@ KNOWN = {  # what converters say, in other words
     "recurrent layer. Make the layer with `unroll=True`.",
     "'select_and_scatter_add'": "the converter of JAX has no gradient of `MaxPooling`. Take "
     "`AveragePooling` instead.",
+    "LogMatrixDeterminant": "no other format has determinants. Take `format='tf_saved_model'`.",
+    "ShuffleChannelsFusion": "a fusion of OpenVINO fails on such a derivative by backward passes. "
+    "Take `strategy='taylor'`.",
 }
 
 
