@@ -13,15 +13,7 @@ from keras_derivs import backend
 BACKEND = keras.backend.backend()
 
 
-OF_TENSORFLOW = ("tensorflow", "operation_cells")
-
-
-def pytest_ignore_collect(collection_path):
-    """What is written in TensorFlow is tested on TensorFlow alone."""
-    if BACKEND != "tensorflow" and collection_path.suffix == ".py":
-        text = collection_path.read_text()
-        return any(f"import {module}" in text for module in OF_TENSORFLOW) or None
-    return None
+collect_ignore = [] if BACKEND == "tensorflow" else ["tensorflow_only"]
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 `python tests/operation_cells.py` writes docs/operations.md and the table of verified operations,
 `backend/tensorflow/verified.py`; with names of rows, or `@` and the beginning of a group, it only
 prints what is wrong there; with `+` before them it writes these rows anew and keeps the others.
+`@layers` are the layers of the zoo. With KERAS_BACKEND=jax or torch it compares gradients alone,
+and writes a column of that page and the table of that backend.
 """
 
 import os
@@ -15,15 +17,23 @@ from multiprocessing import get_context
 import numpy as np
 import operations
 import zoo
+import zoo_backends
 import zoo_cells
+from columns import BACKEND, Columns
 from operation_batch import ENGINES, batches
 
 import keras_derivs as kd
 from keras_derivs import backend
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGE, TABLE = ROOT / "docs" / "operations.md", ROOT / "keras_derivs/backend/tensorflow/verified.py"
+PAGE = ROOT / "docs" / "operations.md"
+TABLES = {
+    None: "tensorflow/verified.py", "JAX": "jax_verified.py", "PyTorch": "torch_verified.py"
+}  # fmt: skip
+TABLE = ROOT / "keras_derivs" / "backend" / TABLES[BACKEND]
+COLUMNS = Columns(PAGE, "## On JAX and PyTorch", ["operation"])
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # what they call is looked at by itself
+PROCESSES = 2
 NO_RULE = "needs a Taylor rule for every operation"
 
 
@@ -35,7 +45,7 @@ class Result:
         self.types, self.request = set(), None
         for batch in batches(row):
             for engine in ENGINES:
-                for dtype in row.dtypes:
+                for dtype in row.dtypes if BACKEND is None else row.dtypes[-1:]:
                     self.run(batch, engine, dtype)
 
     def run(self, batch, engine, dtype):
@@ -131,12 +141,12 @@ LESS = """
 "nan for 2.4" is what came out, and the true derivative; what is not finite is not silent.
 
 """
-HEADER = '''"""The operations of TensorFlow whose derivatives the tests compare, and up to which order.
+HEADER = f'''"""The operations of {backend.FRAMEWORK} whose derivatives the tests compare, and up to which order.
 
 Written by `make operations`; docs/operations.md has the comparisons.
 """
 
-VERIFIED = {
+VERIFIED = {{
 '''
 INTRODUCTION = """# Operations
 
@@ -144,7 +154,7 @@ INTRODUCTION = """# Operations
 
 Each operation of `keras.ops` and `keras.activations`, and some of TensorFlow's own, is differentiated along two directions, up to the fourth order, in float32 and float64, by both engines, and compared with differences in 160 digits of a closed form or of mpmath's algorithm; layers are in [the zoo](zoo.md). A number is the order up to which it is right at all the points of the last column; where it is less, the kind of points and the order follow, and the reason stands at the end of the page. "error": an error is raised that says why. "no rule": Taylor polynomials stop there, with an error that names the operation, and `"auto"` takes the tape.
 
-The operations of TensorFlow that lie on the way in these rows, and in those of the zoo, are the table of verified ones. An operation that is not in it, or not up to the order that is asked for, is named in a warning and by `explain()`.
+The operations of TensorFlow that lie on the way in these rows, and in those of the zoo, are the table of verified ones; [JAX and PyTorch](#on-jax-and-pytorch) have a table each. An operation that is not in it, or not up to the order that is asked for, is named in a warning and by `explain()`.
 
 Points: *generic*; *zero*; *whole* numbers; *small* (1e-30, 1e-8) and *large* (1e3 to 1e25) ones; *kinks*; *ties*; *equal* eigenvalues; the rest says what it is. Where the value of the operation itself is off, nothing is compared. Where there is no finite derivative, a number that is not finite is right.
 
@@ -165,29 +175,41 @@ At kinks both engines have the same derivatives:
 """
 
 
+BESIDE = """*These columns are written by `KERAS_BACKEND=jax python tests/operation_cells.py`, and by the same with `torch`.*
+
+The same derivatives by the framework's own gradients, in float64, at the same points; the command prints the reason for what is less. The operations of the programs in these rows, and in those of the zoo, are the table of verified ones there: primitives on JAX, and on PyTorch the operations that its functions call.
+"""
+
+
 def main(names):
     """Check rows; all of them, to write the page and the table anew."""
     renews, names = "+" in names, [name for name in names if name != "+"]
     groups = tuple(name[1:] for name in names if name[0] == "@")
-    chosen = [name for name in names if name[0] != "@"]
-    chosen += [
+    rows = [name for name in names if name[0] != "@"]
+    rows += [
         row for key, rows in operations.GROUPS.items() for row in rows
-        if groups and key.startswith(groups)
+        if not names or (groups and key.startswith(groups))
     ]  # fmt: skip
+    layers = list(zoo.NAMES) if "layers" in groups or not names else []
+    kept = backend.VERIFIED if names else {}
     results = {}
-    with get_context("spawn").Pool(2, maxtasksperchild=60) as pool:
-        rows = chosen or list(operations.ROWS)
+    with get_context("spawn").Pool(PROCESSES, maxtasksperchild=60) as pool:
         for name, found in zip(rows, pool.imap(result, rows)):
             results[name] = found
             print(found[0], *found[2])
             print("".join(f"    {text}\n" for text in found[1]), end="", flush=True)
-        if not chosen:
-            layers = dict(zip(zoo.NAMES, pool.imap(types_of_layer, zoo.NAMES)))
-            write_page(results)
-            write_table(results, layers)
-    if renews:
+        types = [found[2:] for found in results.values()] + list(pool.imap(types_of_layer, layers))
+    if renews or not names:
+        write(results)
+        write_table([*types, *(([kind], order) for kind, order in kept.items())])
+
+
+def write(results):
+    if BACKEND is None:
         write_page({row: results.get(row) or told(row) for row in operations.ROWS})
-        write_table(results, {kind: ((kind,), order) for kind, order in backend.VERIFIED.items()})
+    else:
+        cells = {row: line.split(" | ")[1] for row, (line, *_) in results.items()}
+        COLUMNS.write(BESIDE, {row: [] for row in operations.ROWS}, cells)
 
 
 def told(row):
@@ -198,10 +220,19 @@ def told(row):
     return page_lines()[row], [match[1] for match in found if match]
 
 
+def orders_of_layer(row):
+    """The orders to which the derivatives of a layer of the zoo are compared."""
+    cells = dict(zip(zoo_cells.ORDERS, zoo_cells.page_lines()[row].split("|")[2:]))
+    if BACKEND is not None:
+        cells = {zoo_backends.diagonal(row)[0]: zoo_backends.COLUMNS.cells()[row][BACKEND]}
+    return [zoo_cells.ORDERS[name] for name, cell in cells.items() if "R" in cell]
+
+
 def types_of_layer(row):
     """The operations on the way through a layer of the zoo, and the order it is compared to."""
-    cells = zoo_cells.page_lines()[row].split("|")[2:]
-    orders = [zoo_cells.ORDERS[name] for name, cell in zip(zoo_cells.ORDERS, cells) if "R" in cell]
+    orders = orders_of_layer(row)
+    if not orders:
+        return set(), 0
     try:
         model = zoo.build(row, "float32" if zoo.has_equivalent(row) else "float64")
         layer = kd.Jacobian(model, strategy="reverse")
@@ -212,8 +243,8 @@ def types_of_layer(row):
 
 
 def types_on_the_way(layer):
-    types = {step.type for step in layer.plan.steps if step.on_the_way}
-    return types - backend.AT_POINTS - backend.AT_ZERO
+    steps = [step for step in layer.plan.steps if step.on_the_way]
+    return {name for step in steps for name in step.differentiated}
 
 
 def write_page(results):
@@ -223,7 +254,8 @@ def write_page(results):
         for group, rows in operations.GROUPS.items()
     ]
     less = [f"- {row}, {text}\n" for row in operations.ROWS for text in results[row][1]]
-    PAGE.write_text(INTRODUCTION + "".join(parts) + LESS + "".join(less) + left_out())
+    text = INTRODUCTION + "".join(parts) + LESS + "".join(less) + left_out()
+    PAGE.write_text(f"{text}\n{COLUMNS.text}" if COLUMNS.text else text)
 
 
 def left_out():
@@ -234,11 +266,10 @@ def left_out():
     return "\n## What has no row\n\n" + "".join(reasons)
 
 
-def write_table(results, layers):
-    """The order up to which the tape is right; where it is less, the page says so."""
+def write_table(found):
+    """The order up to which the tape is right, of [(operations, order)]; the page says where less."""
     verified = {}
-    layers = layers | {"functions": (CALLS, 4)}
-    for types, order in [*(found[2:] for found in results.values()), *layers.values()]:
+    for types, order in [*found, *(((kind,), 4) for kind in CALLS if BACKEND is None)]:
         verified |= {kind: max(order, verified.get(kind, 0)) for kind in types}
     lines = [f'    "{kind}": {order},\n' for kind, order in sorted(verified.items()) if order > 0]
     TABLE.write_text(HEADER + "".join(lines) + "}\n")

@@ -62,6 +62,17 @@ def test_only_the_backend_imports_a_framework():
     assert found and all(path.startswith("backend/") for path in found), found
 
 
+def test_tests_that_need_tensorflow_are_in_a_folder_that_says_so():
+    """All others run on every backend."""
+    tests = pathlib.Path(__file__).parent
+    needing = {
+        file.parent.name
+        for file in tests.rglob("test_*.py")
+        if "tensorflow" in {name.split(".")[0] for name in imported(file)}
+    }
+    assert needing == {"tensorflow_only"}
+
+
 def test_only_one_file_touches_private_keras():
     words = r"keras\.src|\._(keras_(history|mask)|(in|out)bound_nodes|flatten_layers|functional|nodes_by_depth|(in|out)puts_struct)\b"
     found = {

@@ -13,7 +13,7 @@ from run_artifacts import LOADERS
 import keras_derivs as kd
 
 pytestmark = [
-    pytest.mark.skipif(BACKEND == "tensorflow", reason="test_export.py is about TensorFlow"),
+    pytest.mark.skipif(BACKEND == "tensorflow", reason="tensorflow_only is about TensorFlow"),
     pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
     pytest.mark.filterwarnings("ignore:The file of:UserWarning"),
 ]

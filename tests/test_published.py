@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow  # noqa: F401 (what runs them)
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks" / "tables"))
 

@@ -13,13 +13,12 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 import zoo
 import zoo_cells
+from columns import BACKEND, Columns
 from keras import ops
 from zoo_cells import LETTERS, MODES, ORDERS, PAGE
 
-from keras_derivs import backend
-
 PROCESSES = 2
-COLUMNS = ["JAX", "PyTorch"]
+COLUMNS = Columns(PAGE, zoo_cells.BACKENDS, ["layer", "derivative"])
 KERAS = "no model"  # what stands where Keras raises without any derivative:
 WITHOUT_MODEL = {
     "JAX": {"LSTMCell", "GRUCell", "SimpleRNNCell", "Resizing, area"},
@@ -27,9 +26,7 @@ WITHOUT_MODEL = {
         "UpSampling2D, lanczos3", "UpSampling2D, lanczos5", "Resizing, lanczos3", "Resizing, area",
     },
 }  # fmt: skip
-INTRODUCTION = f"""{zoo_cells.BACKENDS}
-
-*These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
+INTRODUCTION = f"""*These columns are written by `KERAS_BACKEND=jax python tests/zoo_backends.py`, and by the same with `torch`.*
 
 One derivative of every row, by each strategy that computes it, against the same differences (on JAX eagerly and under `jit` in turns). Letters as above; "-": an error says why; "{KERAS}": Keras itself raises, without any derivative.
 
@@ -45,7 +42,7 @@ def diagonal(row):
 def cell(row):
     """What the table says of a row here; raises where that is neither right nor a known error."""
     name, mode = diagonal(row)
-    if row in WITHOUT_MODEL[backend.FRAMEWORK]:
+    if row in WITHOUT_MODEL[BACKEND]:
         return no_model(row)
     made, marks = zoo_cells.Row(row), []
     for strategy in zoo_cells.strategies_in_order(name):
@@ -76,45 +73,18 @@ def checked(row):
         return f"{row}: {error}"
 
 
-def cells():
-    """{row: [cell of each backend]}, as they stand in the page."""
-    table = PAGE.read_text().partition(zoo_cells.BACKENDS)[2]
-    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:2] == "| "]
-    if not lines:
-        return {}
-    columns = {name: lines[0].index(name) for name in COLUMNS if name in lines[0]}
-    return {
-        line[0]: [line[columns[name]] if name in columns else "" for name in COLUMNS]
-        for line in lines[1:]
-    }
-
-
 def main(rows):
     """Check the rows, and write their column anew; all other cells stay."""
-    known, column, wrong = cells(), COLUMNS.index(backend.FRAMEWORK), []
+    found, wrong = {}, []
     with get_context("spawn").Pool(PROCESSES, maxtasksperchild=25) as pool:
         for n, (row, text) in enumerate(zip(rows, pool.imap(checked, rows)), start=1):
             print(f"{n} of {len(rows)}: {row}: {text}", flush=True)
             if text.startswith(f"{row}:"):
                 wrong.append(text)
-            known.setdefault(row, ["", ""])[column] = text
+            found[row] = text
     if wrong:
         sys.exit("\n".join(["", f"{len(wrong)} rows are not as they should be:", *wrong]))
-    write(known)
-
-
-def write(known):
-    """The table, with the columns of the backends that were checked."""
-    columns = [n for n in range(len(COLUMNS)) if any(row[n] for row in known.values())]
-    lines = [
-        "| " + " | ".join([row, diagonal(row)[0], *(known[row][n] for n in columns)]) + " |\n"
-        for row in zoo.NAMES
-        if row in known
-    ]
-    names = [COLUMNS[n] for n in columns]
-    head = f"| layer | derivative | {' | '.join(names)} |\n{'|---' * (2 + len(columns))}|\n"
-    before = PAGE.read_text().partition(zoo_cells.BACKENDS)[0]
-    PAGE.write_text(before.rstrip() + "\n\n" + INTRODUCTION + head + "".join(lines))
+    COLUMNS.write(INTRODUCTION, {row: [diagonal(row)[0]] for row in zoo.NAMES}, found)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,12 @@ UNVERIFIED = (
     "Not verified: {places}. No test of this package compares this derivative of the operation "
     "with its true one. Check the model with `keras_derivs.verify`."
 )
-NO_TABLE = (
-    "The table of verified operations is TensorFlow's: on this backend no test compares each "
-    "operation. `keras_derivs.verify` checks the model"
-)
 GIVEN = "Taken as it is: {places}, which the model brings with it. `keras_derivs.verify` checks it."
 
 
 def unverified(model, steps, order, choice):
     """A sentence on the operations on the way that are in no table, for a warning."""
-    if backend.VERIFIED is None or choice.strategy not in TAPE:
+    if choice.strategy not in TAPE:
         return ()
     least = min(order, COMPARED)
     told = {
@@ -30,14 +26,14 @@ def unverified(model, steps, order, choice):
         *backend.AT_ZERO,
         *backend.ESTIMATED,
     }  # of these other notes tell
-    types = {s.type for s in steps if backend.VERIFIED.get(s.operation, 0) < least} - told
-    where = places(model, [step for step in steps if not step.own], types)
+    known = {name for name, order in backend.VERIFIED.items() if order >= least}
+    doubtful = [s for s in steps if not (s.own or known.issuperset(s.differentiated))]
+    where = places(model, doubtful, {step.type for step in doubtful} - told)
     return (UNVERIFIED.format(places=where),) if where else ()
 
 
 def given(model, steps, choice):
-    """Sentences for `explain()`: on gradients and rules of the user's own, and on the backend."""
-    no_table = (NO_TABLE,) if backend.VERIFIED is None and choice.strategy in TAPE else ()
+    """A sentence for `explain()` on gradients and rules of the user's own."""
     if choice.strategy in TAPE:
         own = [step for step in steps if step.own and step.on_the_way]
         found = [place(model, step, "the gradient of ") for step in own]
@@ -48,8 +44,7 @@ def given(model, steps, choice):
             for part in parts
             if _has_own_rule(part)
         ]
-    told = (GIVEN.format(places=", ".join(dict.fromkeys(found))),) if found else ()
-    return told + no_table
+    return (GIVEN.format(places=", ".join(dict.fromkeys(found))),) if found else ()
 
 
 def _has_own_rule(operation):

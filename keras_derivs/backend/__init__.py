@@ -39,8 +39,7 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
   any were drawn.
-- `VERIFIED`: {type of an operation: the order up to which the tests compare its derivatives},
-  or `None` if there is no such table.
+- `VERIFIED`: {operation: the order up to which the tests compare its derivatives}.
 - `for_format(name)`: the context in which a model is traced for a file of that format.
 - `peak_memory(call)`: call it, and return by how many bytes the memory in use rose at its peak;
   `None` where that is not known.

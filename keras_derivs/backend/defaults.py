@@ -6,7 +6,6 @@ from keras import ops
 
 MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
-VERIFIED = None  # no table of operations
 VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
 AT_POINTS = set()  # of selections by equality
 AT_ZERO = set()  # of norms: the framework itself has no number at zero

@@ -9,6 +9,7 @@ from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.jax_exact import exact
 from keras_derivs.backend.jax_formulas import slope_of_tanh, sum_of_directions  # noqa: F401
 from keras_derivs.backend.jax_program import NotOne, one_program
+from keras_derivs.backend.jax_verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.jaxpr import ESTIMATED, FLAT, KINKED, LOST, STOPPED  # noqa: F401
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import new_values, renew, stateless, unless_it_fails

@@ -87,8 +87,16 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent):
         straight = id(equation) not in bent
         if not straight:
             inside = [replace(step, straight=False) for step in inside]
-        found += [Step(type, place, on_the_way, own, across, straight, order), *inside]
+        known = on_the_way, own, across, straight, order, _parts(equation)
+        found += [Step(type, place, *known), *inside]
     return found
+
+
+def _parts(equation):
+    """What has the gradient of an operation; `None`: what it is called by."""
+    if equation.primitive.name in CUSTOM or _type(equation) in REPLACED:
+        return None
+    return () if equation.primitive.name in jax_kinks.INLINED else (equation.primitive.name,)
 
 
 def _is_opposite(equation, negated):

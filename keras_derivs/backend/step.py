@@ -17,11 +17,17 @@ class Step:
     across: bool = False  # it computes along the batch axis
     straight: bool = True  # it may lie on a way that never bends, see `curves`
     cancels: int | None = None  # the lowest order that may be wrong where its kinks cancel others
+    parts: tuple | None = None  # the operations that it calls, where it has no gradient itself
 
     @property
     def operation(self):
         """The type without what is told of it, such as ", without a bound"."""
         return self.type.split(",")[0]
+
+    @property
+    def differentiated(self):
+        """The operations whose gradients it needs."""
+        return (self.operation,) if self.parts is None else self.parts
 
     @property
     def scopes(self):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from keras_derivs.backend import torch_kinks
@@ -46,11 +47,12 @@ class _Call:
     own: type | None = None  # the `torch.autograd.Function` that brings its gradient
     across: bool = False  # it computes along the batch axis
     given: list = ()  # all that it is given, numbers and tensors
+    kernels: tuple | None = None  # the operations it is made of; `None`: it has its own gradient
 
     @property
     def ends(self):
         """Whether the results do not vary with the values of the sources."""
-        return self.type.endswith("_like") or self.type.startswith("new_")
+        return _creates(self.type)
 
     @property
     def stops(self):
@@ -66,11 +68,12 @@ class _Call:
 class _Recorder(TorchFunctionMode):
     """Keeps the calls of PyTorch's functions, with their tensors, which identities tell apart."""
 
-    def __init__(self, num_rows):
+    def __init__(self, num_rows, kernels):
         super().__init__()
-        self.calls, self.num_rows = [], num_rows
+        self.calls, self.num_rows, self.kernels = [], num_rows, kernels
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.kernels.clear()
         try:
             result = function(*args, **(kwargs or {}))
         except RuntimeError:  # a tensor that is differentiated is not read as an array
@@ -82,20 +85,38 @@ class _Recorder(TorchFunctionMode):
             enabled = torch.is_grad_enabled()
             frame = sys._getframe()
             own = None if enabled else own_function(frame)
-            type = own.__name__.removeprefix("_") if own else None
-            type = type or replaced_function(frame) or _type(function, sources, results)
+            type = own.__name__.removeprefix("_") if own else replaced_function(frame)
+            kernels = tuple(self.kernels) if type is None else None
+            type = type or _type(function, sources, results)
             across = is_across(_name(function), args, kwargs or {}, sources, results, self.num_rows)
             path, given = current_path(), tree_leaves((args, kwargs or {}))
-            self.calls.append(_Call(type, path, sources, results, enabled, own, across, given))
+            known = enabled, own, across, given, kernels
+            self.calls.append(_Call(type, path, sources, results, *known))
+        return result
+
+
+class _Kernels(TorchDispatchMode):
+    """Keeps the names of the operations below PyTorch's functions, which have the gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        name = operation.__name__.split(".")[0].removesuffix("_")
+        if any(map(_is_number, _tensors(result))) and not _creates(name):
+            self.names.append(name)
         return result
 
 
 def calls(run, inputs, wrt):
     """What `traced` of `keras_derivs.backend` returns."""
-    recorder = _Recorder(rows_of(inputs))
+    kernels = _Kernels()
+    recorder = _Recorder(rows_of(inputs), kernels.names)
     inputs = [_followed(x.detach()) for x in inputs]
     try:
-        with torch.enable_grad(), recorder:
+        with torch.enable_grad(), kernels, recorder:
             y = run(inputs)
     except Exception:  # it does not take these inputs
         read = [call for call in recorder.calls if call.type in LOST and not call.results]
@@ -138,7 +159,8 @@ def _step(call, type, on_the_way, across, cancels, even, straight):
     if even:
         type, cancels = f"{type}, in an even function", cancels or 2
     own = call.own is not None and not is_ours(call.own)
-    return Step(type, f"{call.path}/{type}", on_the_way, own, across, straight, cancels)
+    known = on_the_way, own, across, straight, cancels, call.kernels
+    return Step(type, f"{call.path}/{type}", *known)
 
 
 def _tensors(nested):
@@ -153,7 +175,17 @@ def _name(function):
 
 def _type(function, sources, results):
     name = name_of(function)
-    whole = results and not (results[0].is_floating_point() or results[0].dtype == torch.bool)
+    whole = results and not (_is_number(results[0]) or results[0].dtype == torch.bool)
     if name in ("to", "type", "int", "long", "view") and sources[0].is_floating_point() and whole:
         return "cast_to_integer"
     return name
+
+
+def _creates(name):
+    """Whether an operation makes a tensor like another, or random numbers."""
+    return name.endswith("_like") or name.startswith(("new_", "bernoulli", "rand"))
+
+
+def _is_number(x):
+    """Whether a tensor is real or complex, and no integer or truth value."""
+    return x.is_floating_point() or x.is_complex()

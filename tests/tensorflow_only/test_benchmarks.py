@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from truth import EXACT, close
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "benchmarks"))
+sys.path.append(str(pathlib.Path(__file__).parent.parent.parent / "benchmarks"))
 
 import clients
 import programs
@@ -17,7 +17,7 @@ import with_tensorflow
 import worker
 import works
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 WORKS = {
     "burgers": works.Work("burgers", 2, (5, 4), 6),
     "line": works.Work("line", 1, (5, 4), 6, order=4),
