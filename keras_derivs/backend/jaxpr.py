@@ -96,7 +96,8 @@ def _parts(equation):
     """What has the gradient of an operation; `None`: what it is called by."""
     if equation.primitive.name in CUSTOM or _type(equation) in REPLACED:
         return None
-    return () if equation.primitive.name in jax_kinks.INLINED else (equation.primitive.name,)
+    calls = equation.primitive.name in jax_kinks.INLINED | jax_kinks.LOOPS
+    return () if calls else (equation.primitive.name,)  # what it calls is looked at by itself
 
 
 def _is_opposite(equation, negated):
