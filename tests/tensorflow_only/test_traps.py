@@ -610,3 +610,35 @@ def test_a_loop_without_a_bound():
     with pytest.raises(ValueError, match="(?s)XLA.*without a bound.*maximum_iterations"):
         tf.function(slopes, jit_compile=True)(at)
     assert bounded.supports_jit and not slopes.supports_jit
+
+
+NESTED = {  # loops within loops, whose number of turns a gradient hands from one to the other
+    "fori_loop": lambda x: ops.fori_loop(0, 3, lambda _, y: _twice(x, y), x),
+    "scan": lambda x: ops.scan(lambda y, _: (_twice(x, y), None), x, None, 3)[0],
+    "vectorized_map": lambda x: ops.vectorized_map(lambda row: _twice(row, row), x),
+}
+
+
+def _twice(x, y):
+    return ops.fori_loop(0, 2, lambda _, z: ops.sin(z) + x, y)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_loop_in_another_is_right_but_under_xla(name):
+    slopes = kd.Jacobian(keras.Sequential([keras.Input((2,)), Function(NESTED[name])]))
+    x = apart((2,)).astype("float32")
+    by_hand = 1
+    for h in _before_each_sine(x, 1 if name == "vectorized_map" else 3):
+        by_hand = 1 + np.cos(h) * by_hand
+    close(tf.function(slopes)(x), np.eye(2) * by_hand[:, None], EXACT["float32"])
+    with pytest.raises(
+        ValueError, match="(?s)XLA.*While.*outside of `vectorized_map` and of other"
+    ):
+        tf.function(slopes, jit_compile=True)(x)
+
+
+def _before_each_sine(x, outer):
+    found = [x]
+    for _ in range(2 * outer - 1):
+        found.append(np.sin(found[-1]) + x)
+    return found

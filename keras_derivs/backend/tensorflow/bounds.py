@@ -1,7 +1,8 @@
 """Loops with a largest number of turns, without which XLA cannot differentiate them.
 
 A gradient keeps what each turn computed, and XLA has to know how much that is. Keras tells
-TensorFlow the number for recurrent layers alone: here `scan` and `fori_loop` do, too.
+TensorFlow the number for recurrent layers alone: here `scan` and `fori_loop` do, too. Of a loop
+within a loop, the gradient hands the number from one to the other, and XLA does not know it.
 """
 
 import contextlib
@@ -14,7 +15,10 @@ from keras_derivs.backend.override import plain
 from keras_derivs.backend.tensorflow.inlined import sources
 from keras_derivs.graph.private import of_backend
 
-UNBOUNDED = {"StatelessWhile, without a bound", "While, without a bound"}  # as steps, see `traced`
+WITHOUT, WITHIN = "without a bound", "in a loop"
+OBSTACLES = {
+    f"{name}, {told}" for name in ("StatelessWhile", "While") for told in (WITHOUT, WITHIN)
+}
 _local = threading.local()
 
 
@@ -52,12 +56,17 @@ def fori_loop(lower, upper, body_fun, init_val):
         return plain(of_backend.core.fori_loop)(lower, upper, body_fun, init_val)
 
 
-def without_bound(node, by_name):
-    """Whether a node is a loop without a largest number of turns, for which -1 stands."""
-    if not node.op.endswith("While"):
-        return False
+def is_loop(node):
+    return node.op.endswith("While")
+
+
+def obstacles(node, by_name, turning):
+    """What keeps XLA from differentiating a node that is a loop; `turning` is that it is in one."""
+    if not is_loop(node):
+        return []
     bound = by_name.get(sources(node)[1])
-    return bound is not None and bound.op == "Const" and _number(bound) == -1
+    endless = bound is not None and bound.op == "Const" and _number(bound) == -1
+    return [told for told, so in ((WITHOUT, endless), (WITHIN, turning)) if so]
 
 
 def _number(node):

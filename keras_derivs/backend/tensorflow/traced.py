@@ -126,7 +126,7 @@ def _on_the_way(graph, inputs, outputs):
     return _walk(graph.node, starts, ends, library, "")
 
 
-def _walk(nodes, starts, ends, library, scope):
+def _walk(nodes, starts, ends, library, scope, turning=False):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends, reached)
     between = reached & needed - starts | comparisons.added(nodes, reached, needed)
@@ -139,18 +139,19 @@ def _walk(nodes, starts, ends, library, scope):
         found.append((node, Step(_type(node), name, on_the_way, _is_own(node))))
         if node.name in points:
             found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
-        if bounds.without_bound(node, by_name):
-            found.append((node, Step(f"{node.op}, without a bound", name, on_the_way)))
+        for told in bounds.obstacles(node, by_name, turning):
+            found.append((node, Step(f"{node.op}, {told}", name, on_the_way)))
         for body in inlined.bodies(node).values():
             inner = library[body]
             begins, finals = _inside(node, inner, reached) if on_the_way else (set(), set())
-            found += _walk(inner.node_def, begins, finals, library, f"{scope}{node.name}/")
+            again = turning or bounds.is_loop(node)
+            found += _walk(inner.node_def, begins, finals, library, f"{name}/", again)
     return found
 
 
 def _inside(node, inner, reached):
     """Where the way enters and leaves a function that a node calls."""
-    loop = node.op.endswith("While")
+    loop = bounds.is_loop(node)
     begins = {
         argument.name
         for argument, source in zip(inner.signature.input_arg, inlined.given(node))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from keras_derivs.backend.step import EXCHANGED
-from keras_derivs.backend.tensorflow.bounds import UNBOUNDED
+from keras_derivs.backend.tensorflow.bounds import OBSTACLES
 
 MAX_LOOP_ORDER = 2  # of derivatives through a loop
 
@@ -14,7 +14,7 @@ MAX_LOOP_ORDER = 2  # of derivatives through a loop
 def loops(steps, order):
     """The types of loops that derivatives of that order cannot be compiled through."""
     types = {step.type for step in steps if step.operation.endswith("While")}
-    return types if order > MAX_LOOP_ORDER else UNBOUNDED if order else set()
+    return types if order > MAX_LOOP_ORDER else OBSTACLES if order else set()
 
 
 def not_compiled(steps):
