@@ -34,6 +34,12 @@ class Along(keras.layers.Layer):
         v, w = operation_truth.directions([np.zeros(shape) for shape in shapes])
         self.moves = [np.stack([np.ravel(a), np.ravel(b)]) for a, b in zip(v, w)]
 
+    def compute_output_spec(self, inputs):
+        """Functions of one sample are called on so many of them, which Keras does not know."""
+        if not self.row.per_sample:
+            return super().compute_output_spec(inputs)
+        return keras.KerasTensor((inputs[0].shape[0],), dtype=self.compute_dtype)
+
     def call(self, inputs):
         st, *points = inputs
         bend, half = st[:, :1] * st[:, 1:], len(points) // 2

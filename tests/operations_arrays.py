@@ -322,6 +322,7 @@ MOVES = {
     "scatter": arrays(lambda x: ops.scatter(np.array([[1], [3], [1]]), x * x, (5,)), lambda x: np.array([0, x[0] ** 2 + x[2] ** 2, 0, x[1] ** 2, 0]), (3,), per_sample=True),
     "scatter_update": arrays(lambda x, y: ops.scatter_update(x * x, np.array([[1], [3]]), y), lambda x, y: np.array([x[0] ** 2, y[0], x[2] ** 2, y[1]]), (4,), (2,), per_sample=True),
     "take": arrays(lambda x: ops.take(x * x, [2, 0, 0, -1], axis=-1), lambda x: (x * x)[[2, 0, 0, -1]], (3,)),
+    "take, of rows": arrays(lambda x: ops.take(x * x, [2, 0, 0, -1], axis=0), lambda x: (x * x)[[2, 0, 0, -1]], (3, 2), per_sample=True),
     "take_along_axis": arrays(lambda x: ops.take_along_axis(x * x, np.array([[2, 0]]), axis=-1), lambda x: (x * x)[[2, 0]], (3,)),
     "transpose": arrays(lambda x: ops.transpose(x * x, (0, 2, 1)), lambda x: (x * x).T, (2, 3)),
     "swapaxes": arrays(lambda x: ops.swapaxes(x * x, -1, -2), lambda x: (x * x).T, (2, 3)),

@@ -66,6 +66,7 @@ VERIFIED = {
     "diagonal": 4,
     "div": 4,
     "elu": 4,
+    "embedding": 4,
     "erf": 4,
     "erfc": 4,
     "erfinv": 4,
