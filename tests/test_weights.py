@@ -184,6 +184,43 @@ def test_other_orders(name, order, strategy):
     assert not wrong(name, order, strategy)
 
 
+AT_ZERO = {  # a is 0, and so are its derivatives by x; but not those of these by the weights of a
+    "a / b": lambda a, b: a / b,
+    "1 / (a + b)": lambda a, b: 1 / (a + b),
+    "a**3 + a b": lambda a, b: a**3 + a * b,
+    "b**a": lambda a, b: b**a,
+    "(a + b)**a": lambda a, b: (a + b) ** a,
+    "exp": lambda a, b: ops.exp(a) * b,
+    "log": lambda a, b: ops.log(a + b),
+    "log1p": lambda a, b: ops.log1p(a) * b,
+    "rsqrt": lambda a, b: ops.rsqrt(a + b),
+    "arctan2": ops.arctan2,
+    "arctan2, turned": lambda a, b: ops.arctan2(b, a),
+    "sinh": lambda a, b: ops.sinh(a) + b,
+    "softmax": lambda a, b: ops.softmax(ops.concatenate([a, 2 * a, b], axis=1))[:, :1],
+}
+
+
+@pytest.mark.parametrize("term", [(0,), (0, 1)])
+def test_weights_that_are_zero(term):
+    x = keras.Input((2,), dtype="float64")
+    dense = layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    a, b = dense(x), 3 + ops.sin(x[:, :1] + 2 * x[:, 1:])
+    y = ops.concatenate([function(a, b) for function in AT_ZERO.values()], axis=1)
+    y = ops.sum(y * np.arange(1.0, 1 + len(AT_ZERO)), axis=1, keepdims=True)
+    made = kd.Partials(keras.Model(x, y), [term], strategy="taylor", audit=False)
+    point, change = np.array([[0.3, -0.7]]), np.array([[1.0], [-2.0]])
+
+    def value(step):
+        dense.kernel.assign(step * change)
+        return float(ops.convert_to_numpy(made(point)[0])[0, 0])
+
+    wide, near = (value(h) - value(-h) for h in (2 * STEP, STEP))
+    dense.kernel.assign(0 * change)
+    (slope,) = gradients(lambda: made(point)[0][0, 0], [dense.kernel])
+    close(np.sum(ops.convert_to_numpy(slope) * change), (8 * near - wide) / (12 * STEP), 1e-6)
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="compiled by TensorFlow")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_training_at_the_first_instant(jit_compile):

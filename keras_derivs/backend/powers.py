@@ -26,8 +26,9 @@ def coefficient(x, y, i, j):
     total = factors[-1] * _term(logarithm, j - len(factors) + 1)
     for k, c in enumerate(factors[:-1]):
         total = total + c * _term(logarithm, j - k)
-    beside = total * ops.power(ops.where(zero, ones, x), y - i)
-    beside = ops.where(ops.equal(total, 0), ops.zeros_like(beside), beside)
+    power = ops.power(ops.where(zero, ones, x), y - i)
+    constant = ops.logical_and(ops.equal(total, 0), ops.logical_not(ops.isfinite(power)))
+    beside = total * ops.where(constant, ones, power)
     return ops.where(zero, _at_zero(x, y, i, j, factors), beside)
 
 

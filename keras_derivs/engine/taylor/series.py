@@ -197,7 +197,8 @@ def divide(a, b, value):
         moved = b.space.products(b.moves, q, guarded, b.space.pairs[term])
         rest = total([numerator.get(term), None if moved is None else -moved])
         if rest is not None:
-            q[term] = ops.where(ops.equal(rest, 0), rest, rest / b.value)  # at a pole, too
+            at_pole = ops.logical_and(ops.equal(rest, 0), ops.equal(b.value, 0))
+            q[term] = rest / ops.where(at_pole, ops.ones_like(b.value), b.value)
     return b.like(q)
 
 
