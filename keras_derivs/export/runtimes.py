@@ -9,16 +9,12 @@ import warnings
 import numpy as np
 
 from keras_derivs.backend import runtimes as of_frameworks
-from keras_derivs.export.without_samples import onnx_without_samples
+from keras_derivs.export.without_samples import onnx_session, onnx_without_samples
 
 
 def onnx(path):
     """By ONNX Runtime, on the processor."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     inputs = [x.name for x in session.get_inputs()]
 
     def run(arrays, names):

@@ -23,14 +23,18 @@ def onnx_without_samples(path, inputs):
     return [np.empty(shape) for shape in json.loads(ran.stdout.splitlines()[-1])]
 
 
-def _main(path, told):
+def onnx_session(path):
+    """The file in ONNX Runtime, on the processor."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # errors are raised
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _main(path, told):
     inputs = {name: np.empty(*given) for name, given in json.loads(told).items()}
-    print(json.dumps([y.shape for y in session.run(None, inputs)]))
+    print(json.dumps([y.shape for y in onnx_session(path).run(None, inputs)]))
 
 
 if __name__ == "__main__":

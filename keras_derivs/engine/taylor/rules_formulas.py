@@ -205,9 +205,9 @@ def arctan2(operation, y, x):
     """The angle of (x, y), turned by its value: an arctangent t - t^3/3 + ... at zero."""
     length, across, ahead = _turned(x, y)
     value, tangent = operation.call(*values(align(y, x))), divide(across, ahead, across.value)
-    slopes = [(-1.0) ** (k // 2) / k if k % 2 else None for k in range(1, ahead.space.order + 1)]
-    slopes[:1] = [length / length for _ in slopes[:1]]  # no number at the origin, else 1
-    return expand(tangent, [value, *slopes])
+    one = length / length  # no number at the origin
+    odd = [one * (-1.0) ** (k // 2) / k if k % 2 else None for k in range(1, ahead.space.order + 1)]
+    return expand(tangent, [value, *odd])
 
 
 def _lifted(x, others):
