@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import truth
 from framework import BACKEND
-from keras import ops
+from keras import layers, ops
 
 import keras_derivs as kd
+from keras_derivs.engine.taylor import series
 
 TERMS = [(0,), (1,), (0, 1), (1, 1), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*not finite", "ignore::RuntimeWarning")
@@ -69,6 +70,20 @@ def test_angles_of_small_and_large_vectors(scale, float64):
         expected = np.array([[[-24.0, -7.0], [-7.0, 24.0]]]) / square / scale / scale
     found = truth.numpy(kd.Hessian(model, strategy="taylor")(at))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_networks_do_not_pay_for_it(monkeypatch, float64):
+    """No entry stands still behind a kernel."""
+    called = []
+    monkeypatch.setattr(series, "guarded", lambda a, b: called.append(1) or a * b)
+    x = keras.Input((2,), dtype="float64")
+    h = layers.Dense(3)(x)
+    h = ops.exp(-h * h) / (1 + ops.log(1 + h * h)) + ops.rsqrt(1 + h * h) + ops.softmax(h)
+    model = keras.Model(x, layers.Dense(1)(h))
+    kd.Partials(model, TERMS, strategy="taylor")(np.ones((1, 2)))
+    assert not called
+    kd.Partials(total(ops.exp, 2), TERMS, strategy="taylor")(np.ones((1, 2)))
+    assert called
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="other tapes have no number at a pole")

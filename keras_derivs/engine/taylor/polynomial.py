@@ -43,6 +43,7 @@ class Polynomial:
     squared = None  # of a root, see `root_of`: a function that returns its square
     logits = None  # of a sigmoid or softmax: what it was given
     whole = None  # of a root of another order n: (n, what it is the root of)
+    mixed = False  # entries are mixed by a kernel, so that none stands still while others move
 
     def __init__(self, space, table):
         self.space, self.lazy = space, table
@@ -78,10 +79,12 @@ class Polynomial:
 
     def like(self, table):
         """A polynomial over the same space, without what is structurally zero."""
-        return Polynomial(self.space, {term: c for term, c in table.items() if c is not None})
+        found = Polynomial(self.space, {term: c for term, c in table.items() if c is not None})
+        found.mixed = self.mixed
+        return found
 
     def with_value(self, value):
-        return Polynomial(self.space, {**self.table, (): value})
+        return self.like({**self.table, (): value})
 
     def each(self, function):
         """`function` of every coefficient, the same for all."""

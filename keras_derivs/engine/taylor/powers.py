@@ -13,7 +13,13 @@ from keras_derivs.engine.taylor.polynomial import (
     root_of,
     square,
 )
-from keras_derivs.engine.taylor.series import expand, guarded, integrate, powers_of_change
+from keras_derivs.engine.taylor.series import (
+    expand,
+    guarded,
+    integrate,
+    powers_of_change,
+    steep_product,
+)
 
 
 def power(z, exponent, y0):
@@ -88,7 +94,7 @@ def sqrt(z):
 
 
 def rsqrt(z):
-    return expand(z, _root_coefficients(z, -0.5, start=0), guarded)
+    return expand(z, _root_coefficients(z, -0.5, start=0), steep_product(z))
 
 
 def _root_coefficients(z, exponent, start=1):

@@ -60,9 +60,9 @@ def subtract(operation, a, b):
 def _sum(value, *parts):
     """The sum of polynomials and tensors, of known value."""
     tables = [fit(x, value).table for x in parts if not is_plain(x)]
-    space = next(x.space for x in parts if not is_plain(x))
-    rest = {t: total([table.get(t) for table in tables]) for t in space.terms if t}
-    return Polynomial(space, {(): value, **{t: c for t, c in rest.items() if c is not None}})
+    example = next(x for x in parts if not is_plain(x))
+    rest = {t: total([table.get(t) for table in tables]) for t in example.space.terms if t}
+    return example.like({(): value, **rest})
 
 
 @taylor_rule(knp.Multiply)
@@ -101,7 +101,9 @@ def times_kernel(operation, x, kernel):
     products = {
         t: operation.call(c.tensor, ops.transpose(c.factor) * kernel) for t, c in scaled.items()
     }
-    return y.like({**y.table, **products})
+    y = y.like({**y.table, **products})
+    y.mixed = True
+    return y
 
 
 @taylor_rule(knp.Dot)

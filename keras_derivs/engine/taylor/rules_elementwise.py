@@ -14,7 +14,6 @@ from keras_derivs.engine.taylor.rules_bilinear import align
 from keras_derivs.engine.taylor.series import (
     erf,
     exp,
-    guarded,
     integrate,
     log,
     reciprocal,
@@ -22,6 +21,7 @@ from keras_derivs.engine.taylor.series import (
     sigmoid,
     sine_and_cosine,
     softplus,
+    steep_product,
     tanh,
 )
 from keras_derivs.engine.taylor.shapes import fit, is_plain
@@ -75,7 +75,7 @@ FUNCTIONS = {
 # composed, they would divide by the square of a number that may be large or small
 RELATIVE = {
     knp.Log: log,
-    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1), guarded),
+    knp.Log1p: lambda z: integrate(z, ops.log1p(z.value), reciprocal(z + 1), steep_product(z)),
     knp.Log2: lambda z: log(z) * (1 / LOG2),
     knp.Log10: lambda z: log(z) * (1 / LOG10),
     knp.Reciprocal: reciprocal,

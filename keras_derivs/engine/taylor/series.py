@@ -25,19 +25,16 @@ from keras_derivs.engine.taylor.space import Space
 
 
 def compose(function, z, steep=False):
-    """`function`, written for polynomials, of `z`.
-
-    A `steep` one overflows: where its slopes are infinite, it does not vary with what does not
-    move. Its value is infinite there, too, so that no finite derivative is lost.
-    """
+    """`function`, written for polynomials, of `z`; `steep`: its slopes may overflow."""
     shared = _is_shared(z)
-    if z.space.order > 2 and not shared and z.squared is None and not steep:
+    product = guarded if z.squared is not None else steep_product(z) if steep else _product
+    if z.space.order > 2 and not shared and product is _product:
         return function(z)
     line = Space([(0,) * z.space.order])
     point = Polynomial(line, {(): z.value, (0,): 1.0} if z.space.order else {(): z.value})
+    point.mixed = z.mixed
     c = function(point).table
     powers = powers_of_change(z)
-    product = guarded if steep or z.squared is not None else _product
     table = {t: _composed(c, powers, t, shared, product) for t in z.space.terms if t}
     return z.like({(): c[()], **table})
 
@@ -154,8 +151,17 @@ def riccati(z, y0, constant, linear, quadratic, slope=None):
     return z.like(y)
 
 
+def steep_product(z):
+    """How slopes that may be infinite are multiplied by what moves a polynomial."""
+    return _product if z.mixed else guarded
+
+
 def guarded(a, b):
-    """a b, where zero times infinity is zero: what does not move stays where it is."""
+    """a b, where zero times infinity is zero: what does not move stays where it is.
+
+    So an entry whose slopes overflow leaves the derivatives of others alone. Its own value is
+    infinite there, so that no finite derivative is lost.
+    """
     if isinstance(a, float) or isinstance(b, float):
         return a * b
     finite = ops.where(ops.logical_or(ops.isfinite(a), b != 0), a, ops.zeros_like(a))
@@ -193,17 +199,23 @@ def divide(a, b, value):
     `a` is a polynomial or a tensor; `value` is that of the quotient.
     """
     numerator, q = a.table if isinstance(a, Polynomial) else {}, {(): value}
+    product, over = (operator.mul, operator.truediv) if b.mixed else (guarded, _still_at_poles)
     for term in b.space.terms[1:]:
-        moved = b.space.products(b.moves, q, guarded, b.space.pairs[term])
+        moved = b.space.products(b.moves, q, product, b.space.pairs[term])
         rest = total([numerator.get(term), None if moved is None else -moved])
         if rest is not None:
-            at_pole = ops.logical_and(ops.equal(rest, 0), ops.equal(b.value, 0))
-            q[term] = rest / ops.where(at_pole, ops.ones_like(b.value), b.value)
+            q[term] = over(rest, b.value)
     return b.like(q)
 
 
+def _still_at_poles(rest, divisor):
+    """rest / divisor, where zero by zero is zero; see `guarded`."""
+    at_pole = ops.logical_and(ops.equal(rest, 0), ops.equal(divisor, 0))
+    return rest / ops.where(at_pole, ops.ones_like(divisor), divisor)
+
+
 def log(z):
-    return integrate(z, ops.log(z.value), reciprocal(z), guarded)
+    return integrate(z, ops.log(z.value), reciprocal(z), steep_product(z))
 
 
 def softplus(z):
