@@ -367,6 +367,18 @@ def test_an_import_that_fails_prints_what_was_kept_back(capfd):
     assert capfd.readouterr().err == "the reason"
 
 
+def test_threads_do_not_wait_in_a_loop(monkeypatch):
+    """PyTorch reads the variable when it is imported, so it is set before Keras is."""
+    monkeypatch.setattr("sys.argv", ["keras-derivs", "demo"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    quiet.start()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    quiet.start()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
 def test_what_a_command_is():
     assert quiet.is_command(["-m", "explain"], ["python", "-m", "keras_derivs", "explain"])
     assert quiet.is_command(["/usr/bin/keras-derivs", "demo"], ["python", "/usr/bin/keras-derivs"])

@@ -25,6 +25,9 @@ def start():
     if is_command(sys.argv, sys.orig_argv):
         _checked(parse())
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # PyTorch's threads sleep where they wait for each other: on cores that others use, too,
+        # waiting in a loop makes a training step of the demo some 50 times as long
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of retraced functions
         with silence():
             import keras  # noqa: F401
