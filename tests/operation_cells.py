@@ -167,7 +167,8 @@ At kinks both engines have the same derivatives:
 | the bounds of `clip` and `hard_tanh` | the inside |
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, `sparse_sigmoid`, `hard_shrink` and `soft_shrink` | the outside |
 | ties of `maximum`, `minimum`, `max`, `min`, `ptp` and norms of infinite order | the mean of those that tie; for powers of the result, the mean of their powers |
-| ties of `sort`, `top_k`, `median` and maximum pooling | the entry that is taken, of equal ones the first |
+| ties of `sort`, `median`, `quantile` and maximum pooling | the entry that is taken, of equal ones the first |
+| ties of `top_k` | the entries whose indices it returns: of equal ones the first, on PyTorch any |
 | 0 of `x ** y` where `y` varies, too | their limits for x that falls to 0, which may be infinite; `y` has no part where x is negative |
 | steps of `round`, `floor`, `ceil`, `trunc` and comparisons | a constant: 0 |
 | single points that a `where` selects, as 0 in `where(x == 0, 1, sin(x) / x)` | the selected branch, which a warning says on TensorFlow |

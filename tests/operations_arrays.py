@@ -104,7 +104,8 @@ BINARY = {
     "mod": binary(ops.mod, floor_mod),
     "fmod": binary(ops.fmod, trunc_mod),
     "floor_divide": binary(lambda x, y: x * ops.floor_divide(x, y), lambda x, y: x * mp.floor(x / y)),
-    "ldexp": binary(lambda x, y: y * ops.ldexp(x, np.array([3])), lambda x, y: y * x * 8),
+    "ldexp": binary(lambda x, y: y * ops.ldexp(x, np.array([3])), lambda x, y: y * x * 8,
+                    zero={(0.0, 1.5): None}, large={(1e10, 1.5): None}),
     "heaviside": binary(lambda x, y: x * ops.heaviside(x, y), lambda x, y: x if x > 0 else 0 * x),
     "outer, of rows": arrays(lambda x, y: ops.einsum("bi,bj->bij", x, y), lambda x, y: np.multiply.outer(x, y), (2,), (3,)),
     **{
@@ -186,6 +187,12 @@ def nothing(x):
     return 0 * x[0]
 
 
+def taken(point):
+    """The entries that `top_k` takes of equal ones: the first, or those that PyTorch returns."""
+    places = np.asarray(ops.convert_to_numpy(ops.top_k(point, 2)[1]))
+    return lambda x: x[places]
+
+
 def over(function):
     """Along the last axis of a batch."""
     return lambda x: function(x, axis=-1)
@@ -213,6 +220,10 @@ def unit(x):
     return x / max(norm(x), mp.mpf(10) ** -7)
 
 
+def unit_of_layer(x):
+    return x / max(norm(x), mp.mpf(10) ** -12)
+
+
 REDUCTIONS = {
     "sum": reduction(over(ops.sum), sum),
     "mean": reduction(over(ops.mean), mean),
@@ -238,7 +249,7 @@ REDUCTIONS = {
     "norm, Frobenius": arrays(lambda x: ops.norm(x, "fro", (-2, -1)), lambda x: norm(x.ravel()), (2, 3),
                               zero=[Case((np.zeros((2, 3)),), lambda x: 0 * x[0, 0])]),
     "normalize": reduction(over(ops.normalize), unit, zero=None),
-    "unit norm": reduction(lambda x: layers.UnitNormalization(dtype=x.dtype)(x), unit, wide=False),
+    "unit norm": reduction(lambda x: layers.UnitNormalization(dtype=x.dtype)(x), unit_of_layer, wide=False),
     "logsumexp": reduction(over(ops.logsumexp), logsumexp, large=[(np.array([1e3, 999.0, -1e3, 0.0]),), (np.full(4, -1e3),)]),
     "softmax": reduction(over(ops.softmax), softmax, large=[(np.array([1e3, 999.0, -1e3, 0.0]),)], wide=False),
     "log_softmax": reduction(over(ops.log_softmax), lambda x: x - logsumexp(x), large=[(np.array([1e3, 999.0, -1e3, 0.0]),)], wide=False),
@@ -255,7 +266,7 @@ REDUCTIONS = {
     "argmin": arrays(lambda x: x * ops.cast(ops.argmin(x, -1, keepdims=True), x.dtype), lambda x: x * np.argmin(x), (4,)),
     "argsort": arrays(lambda x: x * ops.cast(ops.argsort(x), x.dtype), lambda x: x * np.argsort(x), (4,)),
     "top_k": reduction(lambda x: ops.top_k(x, 2)[0], lambda x: np.sort(x)[:1:-1], wide=False, equal=lambda x: x[[1, 2]],
-                       holes=lambda x: x[[2, 0]], zero=lambda x: x[[0, 1]], flat=lambda x: x[[0, 1]]),
+                       holes=lambda x: x[[2, 0]], zero=taken(np.zeros(4)), flat=taken(FLAT)),
     "trapezoid": arrays(lambda x: ops.trapezoid(x * x, dx=0.5, axis=-1), lambda x: np.trapezoid(x * x, dx=mp.mpf("0.5")), (4,)),
     "moments": reduction(lambda x: ops.stack(ops.moments(x, axes=[-1]), -1), lambda x: np.array([mean(x), var(x)])),
     "batch_normalization": arrays(lambda x: ops.batch_normalization(x, np.ones(3), np.full(3, 2.0), -1, offset=np.ones(3), epsilon=0.0),

@@ -4,6 +4,7 @@ import keras
 import mpmath
 import numpy as np
 import pytest
+from framework import BACKEND
 from keras import layers, ops
 from truth import DIFFERENCES, EXACT, close, hessian, jacobian, numpy, predict
 
@@ -44,6 +45,12 @@ SMOOTH = {
     "several powers at 0": (
         lambda x: ops.sum(ops.power(x, np.arange(5.0)), 1, keepdims=True), 0,
         {n: np.prod(np.arange(1.0, n + 1)) for n in range(5)},
+    ),
+    "ldexp at 0": (lambda x: ops.ldexp(x, np.array([3], "int32")), 0, {1: 8}),
+    "sinc at 0": (ops.sinc, 0, {0: 1, 2: -(np.pi**2) / 3, 4: np.pi**4 / 5}),
+    "logarithm of a complex number": (
+        lambda x: ops.real(ops.log(ops.cast(x, "complex128") * (1 + 2j))), 0.3,
+        lambda x: mpmath.log(5) / 2 + mpmath.log(x),
     ),
     "cumprod at 0": (
         lambda x: ops.cumprod(ops.concatenate([x, x, x + 3], 1), 1)[:, 2:], 0, {2: 6, 3: 6}
@@ -118,6 +125,26 @@ SEVERAL = {
         lambda x: ops.binary_crossentropy(x * x, x, from_logits=True), [0, 0.5, 0.2]
     ),
 }  # fmt: skip
+
+
+ORDERS = {
+    "sort": lambda x: ops.sort(x, 1),
+    "median": lambda x: ops.median(x[:, 10:], 1, keepdims=True),
+    "quantile": lambda x: ops.quantile(x, 0.625, 1, keepdims=True),
+    "nanquantile": lambda x: ops.nanquantile(x, 0.625, 1, keepdims=True),
+    "logarithm": lambda x: ops.quantile(ops.log(x - 1), 0.625, 1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_of_equal_entries_the_first_is_taken(name, all_float64):
+    if BACKEND == "tensorflow" and name == "nanquantile":
+        pytest.skip("Keras has none in graphs of TensorFlow")
+    x = np.where(np.arange(65) < 64, 2.0, 3.0)[None]
+    x[:, :10] = np.arange(10) / 16 + 0.25 if name != "logarithm" else 1.0
+    found = numpy(kd.Jacobian(layer(ORDERS[name], (65,)))(x))[0]
+    expected = np.eye(65) if name == "sort" else np.eye(65)[[37 if name == "median" else 40]]
+    close(found, expected, EXACT["float64"])
 
 
 @pytest.mark.parametrize("name", SEVERAL)

@@ -64,6 +64,7 @@ KINKS = {
         [(0, 1, 0), (1, 1, 0)],
     ),
     "sort": (lambda x: ops.sort(pair(x), axis=1)[:, :1], [(1, 1, 0)]),
+    "median": (along(ops.median, lambda x: ops.concatenate([x, x * x, x**3], 1)), [(1, 2, 2)]),
     "norm": (along(ops.norm, twice), [(0, 0, 0), (2, 5, 0)]),
     "norm of order 1": (along(ops.norm, twice, ord=1), [(0, 0, 0)]),
     "std": (along(ops.std, twice), [(0, 0, 0), (2, 0.5, 0)]),

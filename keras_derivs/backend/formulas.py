@@ -16,8 +16,11 @@ from keras_derivs.graph.private import activations, of_backend
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def install():
-    """Let Keras call the formulas while a derivative is computed."""
+def install(**others):
+    """Let Keras call the formulas while a derivative is computed; `others` of one framework."""
+    for name, function in others.items():
+        owner = of_backend.numpy
+        setattr(owner, name, switched(getattr(owner, name), function))
     for module, functions in TABLE.items():
         for function in functions:
             name = function.__name__.removeprefix("_")

@@ -7,7 +7,11 @@ import jax
 from keras_derivs.backend import formulas, jax_exporting, jaxpr, resident  # noqa: F401
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.jax_exact import exact
-from keras_derivs.backend.jax_formulas import slope_of_tanh, sum_of_directions  # noqa: F401
+from keras_derivs.backend.jax_formulas import (  # noqa: F401
+    ldexp,
+    slope_of_tanh,
+    sum_of_directions,
+)
 from keras_derivs.backend.jax_program import NotOne, one_program
 from keras_derivs.backend.jax_verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.jaxpr import ESTIMATED, FLAT, KINKED, LOST, STOPPED  # noqa: F401
@@ -20,7 +24,7 @@ FRAMEWORK = "JAX"
 MODES = ("jit",)
 LOOP = "JAX has no gradient of a loop whose number of steps depends on what it computes"
 _plainly = Switch()
-formulas.install()
+formulas.install(ldexp=ldexp)
 
 
 def peak_memory(call):

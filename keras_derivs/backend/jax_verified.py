@@ -60,6 +60,7 @@ VERIFIED = {
     "imag": 4,
     "integer_pow": 4,
     "is_finite": 4,
+    "ldexp": 4,
     "le": 4,
     "le_to": 4,
     "log": 4,

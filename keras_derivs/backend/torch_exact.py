@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from keras_derivs.backend import reach
 from keras_derivs.backend.stateless import without_effects
+from keras_derivs.backend.torch_formulas import FORMULAS, Exchanging
 from keras_derivs.backend.torch_random import drawing_again, states
 
 SINGULAR = {  # an infinite slope, or one that overflows
@@ -32,8 +33,8 @@ SHARING = {"amax", "amin", "max", "min"}  # the slope is divided by the number o
 SELECTING = {  # some entries of what they are given, whose slopes are not negative
     "amax", "amin", "avg_pool1d", "avg_pool2d", "avg_pool3d", "chunk", "cummax", "cummin",
     "diagonal", "embedding", "fmax", "fmin", "gather", "getitem", "index_select", "max",
-    "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "median", "min", "minimum", "narrow",
-    "pad", "select", "sort", "split", "take", "take_along_dim", "tensor_split", "topk", "tril",
+    "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "median", "min", "minimum", "nanquantile",
+    "narrow", "pad", "quantile", "select", "sort", "split", "take", "take_along_dim", "tensor_split", "topk", "tril",
     "triu", "unbind", "unfold", "where",
 }  # fmt: skip
 PICKING = SELECTING | {
@@ -109,7 +110,7 @@ class Guarded(TorchFunctionMode):
         super().__init__()
         self.calls, self.number, self.same = calls, 0, True
         results = [*(id(y) for y in results), CHANGED]
-        with torch.no_grad():
+        with torch.no_grad(), Exchanging(FORMULAS):  # which entries of equal ones they take
             self.plans = reach.plans(calls, results, _passed)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.overrides import TorchFunctionMode
 
-from keras_derivs.backend import powers
+from keras_derivs.backend import powers, torch_order
 
 
 class Exchanging(TorchFunctionMode):
@@ -42,6 +42,16 @@ def _gelu(x, approximate="none"):
         return torch.nn.functional.gelu(x, approximate=approximate)
     inner = (2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)
     return 0.5 * x * (1 + torch.tanh(inner))
+
+
+def _sinc(x):
+    """By its power series near 0, where PyTorch's own has no second derivative."""
+    near = x.abs() < 0.5
+    z, series = (math.pi * torch.where(near, x, torch.zeros_like(x))) ** 2, torch.ones_like(x)
+    for k in range(10, 0, -1):
+        series = 1 - series * z / (2 * k * (2 * k + 1))
+    z = math.pi * torch.where(near, torch.ones_like(x), x)
+    return torch.where(near, series, torch.sin(z) / z)
 
 
 class _Arctangent(torch.autograd.Function):
@@ -97,6 +107,14 @@ FORMULAS = {
     torch.Tensor.pow: _power,
     torch.Tensor.__pow__: _power,
     torch.Tensor.__rpow__: lambda y, x: _power(x, y),
+    torch.sort: torch_order.sort,
+    torch.Tensor.sort: torch_order.sort,
+    torch.quantile: torch_order.quantile,
+    torch.Tensor.quantile: torch_order.quantile,
+    torch.nanquantile: torch_order.nanquantile,
+    torch.Tensor.nanquantile: torch_order.nanquantile,
+    torch.sinc: _sinc,
+    torch.Tensor.sinc: _sinc,
     torch.nn.functional.gelu: _gelu,
     torch.nn.functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,

@@ -1,7 +1,8 @@
 """Keep float64 while a derivative is computed.
 
 On JAX and PyTorch, Keras gives many results in float32 where an argument is in float64 (as JAX
-does unless `jax_enable_x64` is set). An exact derivative in float64 would be rounded by that.
+does unless `jax_enable_x64` is set), and on TensorFlow in complex64 where one is in complex128. An
+exact derivative in float64 would be rounded by that.
 """
 
 from keras_derivs.backend.switch import Switch

@@ -35,6 +35,7 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
 from keras_derivs.backend.tensorflow.vectorised import at_each  # noqa: F401
 from keras_derivs.backend.tensorflow.verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
+from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "TensorFlow"
 NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
@@ -139,7 +140,7 @@ def selected(function, inputs):
 
 def double():
     """The context in which plain calls of a model compute in float64 where that is asked."""
-    return contextlib.nullcontext()
+    return wide()
 
 
 def constant(number):

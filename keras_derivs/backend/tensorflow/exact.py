@@ -28,6 +28,7 @@ from keras_derivs.backend.tensorflow import (
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
+from keras_derivs.backend.wide import wide
 
 RULES = (
     gradients_arrays,
@@ -44,7 +45,7 @@ PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)
 @contextlib.contextmanager
 def gradients():
     """Functions and gradients that are exact at every order."""
-    with exactly():
+    with exactly(), wide():
         yield
 
 
@@ -52,7 +53,7 @@ def gradients():
 def scope():
     """Exact derivatives, and no update of any variable, seed or loss."""
     again()
-    with exactly(), stateless():
+    with gradients(), stateless():
         yield
 
 

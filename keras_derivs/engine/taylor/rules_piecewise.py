@@ -11,7 +11,7 @@ The convention at kinks, which holds for both engines (`tests/test_kinks.py`):
 | the bounds of `relu6`, `ReLU(max_value)`, `hard_sigmoid`, `hard_silu`, `sparse_plus`, | |
 | `sparse_sigmoid`, `hard_shrink`, `soft_shrink` | the outside |
 | ties of `maximum`, `minimum`, `max`, `min` | the mean of those that tie; of y^n, of their powers |
-| ties of maximum pooling and of `sort` | the first of those that tie |
+| ties of maximum pooling, `sort` and quantiles | the first of those that tie |
 | 0 of `x ** y` where `y` varies, too | their limits from above, see `backend/powers.py` |
 | steps of `round`, `floor`, `ceil`, `trunc` and of comparisons | a constant: 0 |
 
