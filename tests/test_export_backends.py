@@ -209,3 +209,15 @@ def test_a_permuted_copy_of_a_weight_is_right_in_litert(tmp_path):
     model = keras.Model(x, kd.gradient(layers.Dense(1)(y), x))
     with pytest.warns(UserWarning, match="takes 1 rows"):
         kd.export(model, tmp_path / "model.tflite")
+
+
+@on_torch
+def test_a_permutation_of_a_permuted_tensor_is_right_in_litert(tmp_path):
+    """As second derivatives of attention have it: the converter drops it where lengths are equal."""
+    need("litert")
+    x = keras.Input((3, 3, 3))
+    first = 0.8 * ops.transpose(x, (0, 2, 3, 1))
+    y = ops.reshape(ops.transpose(ops.reshape(first, (-1, 3, 3)), (0, 2, 1)), (-1, 27))
+    model = keras.Model(x, kd.gradient(layers.Dense(1)(ops.sin(y)), x))
+    with pytest.warns(UserWarning, match="takes 1 rows"):
+        kd.export(model, tmp_path / "model.tflite")

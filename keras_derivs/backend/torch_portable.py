@@ -132,4 +132,18 @@ FUNCTIONS = {  # whose own second derivatives hold for one number of rows
     for name, formula in FORMULAS.items()
     for axes in (1, 2, 3)
 }
-LITERT = {aten.erfc.default: lambda x: 1 - aten.erf(x)}  # which LiteRT has not
+
+
+def _permuted(x, order):
+    """In four axes: the converter to LiteRT drops a permutation of three that were permuted as
+    four before, where their lengths are equal.
+    """
+    if x.dim() != 3:
+        return NotImplemented
+    return x.unsqueeze(0).permute(0, *(axis % 3 + 1 for axis in order)).squeeze(0)
+
+
+LITERT = {  # what LiteRT has not, or its converter mistakes
+    aten.erfc.default: lambda x: 1 - aten.erf(x),
+    aten.permute.default: _permuted,
+}
