@@ -28,14 +28,16 @@ ELEMENTWISE = NONLINEAR | {
     "abs", "absolute", "add", "clone", "contiguous", "double", "float", "neg", "negative", "radd",
     "rsub", "sub", "subtract", "to", "type",
 }  # fmt: skip
-BILINEAR = {"bmm", "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm", "rmatmul"}
+BILINEAR = {  # or of many numbers, each of which takes part
+    "bmm", "conv1d", "conv2d", "conv3d", "linear", "logsumexp", "matmul", "mm", "rmatmul",
+}  # fmt: skip
 SHARING = {"amax", "amin", "max", "min"}  # the slope is divided by the number of those that tie
 SELECTING = {  # some entries of what they are given, whose slopes are not negative
     "amax", "amin", "avg_pool1d", "avg_pool2d", "avg_pool3d", "chunk", "cummax", "cummin",
     "diagonal", "embedding", "fmax", "fmin", "gather", "getitem", "index_select", "max",
     "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "median", "min", "minimum", "nanquantile",
-    "narrow", "pad", "quantile", "select", "sort", "split", "take", "take_along_dim", "tensor_split", "topk", "tril",
-    "triu", "unbind", "unfold", "where",
+    "narrow", "pad", "quantile", "select", "sort", "split", "take", "take_along_dim",
+    "tensor_split", "topk", "tril", "triu", "unbind", "unfold", "where",
 }  # fmt: skip
 PICKING = SELECTING | {
     "H", "T", "broadcast_to", "cat", "concat", "concatenate", "cumsum", "expand", "expand_as",
