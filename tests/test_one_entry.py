@@ -69,7 +69,7 @@ def test_labels_are_inputs_of_a_graph_which_trains_after_loading(layer, tmp_path
         loaded.fit(given, [np.ones_like(one) for one in found], verbose=0)
 
 
-def test_many_entries_ride_in_the_batch_axis():
+def test_many_entries_are_put_into_the_batch_axis():
     x = RANDOM.normal(size=(6, 20)).astype("float32")
     model = net(20)
     expected = row_by_row(kd.Hessian, model, LABELS, x)

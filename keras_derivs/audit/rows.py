@@ -6,7 +6,6 @@ import threading
 import keras
 import numpy as np
 
-_recording = threading.local()
 _lock = threading.RLock()
 
 

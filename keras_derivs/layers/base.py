@@ -7,8 +7,6 @@ import keras
 
 from keras_derivs import audit, limits
 from keras_derivs.audit import compilation
-from keras_derivs.audit.notes import without_gradient
-from keras_derivs.backend import NO_GRADIENT
 from keras_derivs.engine import choose, preference
 from keras_derivs.engine.target import Target, lengths, per_sample
 from keras_derivs.graph import losses, private, values
@@ -20,6 +18,7 @@ from keras_derivs.layers import (
     model_shapes,
     modes,
     planning,
+    solving,
 )
 from keras_derivs.layers.wrapping import WrappingLayer
 from keras_derivs.reloading import lasting
@@ -103,7 +102,7 @@ class DerivativeLayer(WrappingLayer):
             entry=self.entry(labels, plan.y), cancels=plan.cancels,
         )  # fmt: skip
         with modes.applied(self, mode):
-            y, results = self._solve(plan, target, vectors)
+            y, results = solving.solve(self, plan, target, vectors)
         calls.check_differentiable(y, "output", self.model.name, self.name)
         if fold is None:
             calls.check_rows(y, target.xs[0], self.model)
@@ -172,31 +171,6 @@ class DerivativeLayer(WrappingLayer):
             return keras.tree.pack_sequence_as(structure, results)
         return results if isinstance(self.wrt, list) or len(results) > 1 else results[0]
 
-    def _solve(self, plan, target, vectors):
-        request = self.with_vectors(plan, target, vectors)
-        try:
-            return choose.solve(plan.choice, target, request)
-        except NO_GRADIENT as error:
-            raise without_gradient(error, self.model, plan.steps, request.order) from error
-        except choose.UnsupportedOperation as error:  # such as masks, which only a call brings
-            if self.strategy != "auto":
-                raise
-            choice = choose.without_taylor(request, plan.y, plan.xs, error.told)
-            self._latest = plan = replace(plan, choice=choice)
-            return choose.solve(choice, target, self.with_vectors(plan, target, vectors))
-        except Exception as error:
-            if "not invertible" in str(error):
-                raise self._without_inverse(target) from error
-            raise
-
-    def _without_inverse(self, target):
-        shapes = [tuple(x.shape) for x in target.inputs]
-        return ValueError(
-            f"'{self.name}' needs matrices that can be inverted where '{self.model.name}' takes "
-            f"`inv`, `solve` or `slogdet`. Received: inputs of shape {shapes} that give a singular "
-            f"one. Keep those out; `det` has its derivative there."
-        )
-
     def _finish(self, y, results, inputs):
         packed = self.pack(results, inputs)
         return (y, packed) if self.return_value else packed
@@ -236,6 +210,10 @@ class DerivativeLayer(WrappingLayer):
     def plan(self):
         """What was asked and chosen for the inputs it met last; `None` before."""
         return self._latest
+
+    def changed_to(self, plan):
+        """Explain this plan from now on, in place of the one made before the call."""
+        self._latest = plan
 
     def explain(self) -> str:
         """Which strategy computes this derivative, why, how many passes it costs, and what it

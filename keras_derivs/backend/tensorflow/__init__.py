@@ -18,6 +18,7 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
     tracing,
     weights_scope,
 )
+from keras_derivs.backend.tensorflow.node_types import VALUES, VECTORS  # noqa: F401
 from keras_derivs.backend.tensorflow.outer import result  # noqa: F401
 from keras_derivs.backend.tensorflow.slopes import slope_of_tanh  # noqa: F401
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
@@ -28,8 +29,6 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     KINKED,
     LOST,
     STOPPED,
-    VALUES,
-    VECTORS,
     traced,
 )
 from keras_derivs.backend.tensorflow.vectorised import at_each  # noqa: F401

@@ -10,7 +10,7 @@ import contextlib
 
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
-from keras_derivs.backend.tensorflow import (
+from keras_derivs.backend.tensorflow import (  # noqa: F401  # the rules are registered
     exporting,
     functions,
     gradients_arrays,
@@ -23,23 +23,13 @@ from keras_derivs.backend.tensorflow import (
     portable_arrays,
     portable_elementwise,
     portable_images,
+    portable_slices,
     quotients,
     unselected,
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
 from keras_derivs.backend.wide import wide
-
-RULES = (
-    gradients_arrays,
-    gradients_elementwise,
-    gradients_extrema,
-    gradients_images,
-    gradients_matrices,
-    gradients_powers,
-    gradients_transforms,
-)
-PORTABLE_RULES = (portable_arrays, portable_elementwise, portable_images)
 
 
 @contextlib.contextmanager

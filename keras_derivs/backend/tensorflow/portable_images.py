@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_derivs.backend.tensorflow.gradients import by_formula, is_needed, portable
-from keras_derivs.backend.tensorflow.portable_arrays import placed
+from keras_derivs.backend.tensorflow.portable_slices import placed
 
 
 @portable("Conv2D")

@@ -8,7 +8,6 @@ import collections
 import graphlib
 
 import tensorflow as tf
-from tensorflow.python.framework.ops import _gradient_registry as registry
 
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.tensorflow import (
@@ -19,10 +18,10 @@ from keras_derivs.backend.tensorflow import (
     gradients,
     inlined,
     kinks,
-    operands,
     quotients,
     state,
 )
+from keras_derivs.backend.tensorflow.node_types import CUSTOM, author, is_own, type_of
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
@@ -35,9 +34,6 @@ FLAT = {
     "ArgMax", "ArgMin", "Bitcast", "Bucketize", "CastToInteger", "Multinomial",
     "StatelessMultinomial", *gradients.FLAT, *comparisons.COMPARISONS,
 }  # fmt: skip
-# The gradients of vectors, and second derivatives of values, need values that differ.
-VECTORS = {"Svd", "SelfAdjointEigV2", "Eig"}
-VALUES = {f"{name} (values)" for name in VECTORS}
 KEPT = {"EmptyTensorList", "TensorListPushBack", "TensorListPopBack"}
 KINKED = {"Relu", "Relu6", "LeakyRelu"}  # their second derivative is zero
 # They round, and their gradient takes that for the identity.
@@ -52,8 +48,6 @@ ENDS = {
     "Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Equal", "NotEqual", "Less",
     "LessEqual", "Greater", "GreaterEqual", "IsNan", "IsInf", "IsFinite", "Assert",
 }  # fmt: skip
-CUSTOM = "_gradient_op_type"  # the attribute of a custom gradient
-UNPROVEN = "tensorflow.python.ops.ctc_ops"  # its gradient is looked at as if it were the user's
 
 
 def traced(run, inputs, wrt):
@@ -95,7 +89,7 @@ def traced(run, inputs, wrt):
 def _is_to_look_at(node):
     """Whether it is a root, or has a custom gradient other than those of the framework."""
     root = node.op in quotients.ROOTS | quotients.OPPOSITE
-    return root or _author(node) not in (None, "tensorflow", "keras")
+    return root or author(node) not in (None, "tensorflow", "keras")
 
 
 def _inside_custom(concrete, wrt, steps):
@@ -136,7 +130,7 @@ def _walk(nodes, starts, ends, library, scope, turning=False):
         if node.op == "Placeholder" or node.op in KEPT:
             continue
         name, on_the_way = scope + node.name, node.name in between
-        found.append((node, Step(_type(node), name, on_the_way, _is_own(node))))
+        found.append((node, Step(type_of(node), name, on_the_way, is_own(node))))
         if node.name in points:
             found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
         for told in bounds.obstacles(node, by_name, turning):
@@ -220,39 +214,3 @@ def _depends(by_name, ranks, source, others):
 
 def _is_logical(node):
     return node.op == "Cast" and tf.dtypes.as_dtype(node.attr["DstT"].type) == tf.bool
-
-
-def _is_own(node):
-    """Whether a custom gradient is not one of the framework's, or of this package."""
-    return _author(node) not in (None, "tensorflow", "keras", "keras_derivs")
-
-
-def _author(node):
-    """The package that a custom gradient is written in; `None` for other nodes."""
-    if CUSTOM not in node.attr:
-        return None
-    module = _gradient(node).__module__
-    return module if module == UNPROVEN else module.split(".")[0]
-
-
-def _gradient(node):
-    """The function that computes a custom gradient."""
-    function = registry.lookup(node.attr[CUSTOM].s.decode())
-    for name in ("tape_grad_fn", "grad_fn"):
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
-        if name in cells:
-            function = cells[name].cell_contents
-    return function
-
-
-def _type(node):
-    if CUSTOM in node.attr:
-        passed = "grad_pass_through" in getattr(_gradient(node), "__qualname__", "")
-        return "GradPassThrough" if passed else "CustomGradient"
-    if node.op == "Cast":
-        kinds = [tf.dtypes.as_dtype(node.attr[key].type) for key in ("SrcT", "DstT")]
-        return "CastToInteger" if kinds[0].is_floating and kinds[1].is_integer else "Cast"
-    if node.op in VECTORS and not any(node.attr[key].b for key in ("compute_uv", "compute_v")):
-        return f"{node.op} (values)"
-    held = node.op == "StopGradient" and node.name.split("/")[-1].startswith(operands.HELD)
-    return "Identity" if held else node.op  # held: what the result does not depend on

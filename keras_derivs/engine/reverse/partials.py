@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_derivs.engine import layout
 from keras_derivs.engine.reverse import passes
+from keras_derivs.engine.reverse.many import each
 from keras_derivs.engine.reverse.strategies import outputs
 from keras_derivs.engine.sums import weighted_sum
 from keras_derivs.engine.terms import differentiation_plan, single_terms, weights_of
@@ -26,7 +27,7 @@ def partials(target, request):
     if not higher:
         y = passes.run(target)
         return y, _sums(request, {(): y})
-    y, values = passes.each(target, [outputs(target, request)], evaluate, request.chunk_size)
+    y, values = each(target, [outputs(target, request)], evaluate, request.chunk_size)
     values = [ops.reshape(value, ops.shape(y)) for value in values]
     return y, _sums(request, {(): y, **dict(zip(higher, values))})
 

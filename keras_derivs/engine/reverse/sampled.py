@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.reverse import passes
+from keras_derivs.engine.reverse.many import each
 from keras_derivs.engine.target import flatten, side_by_side
 
 
@@ -20,7 +21,7 @@ def projections(target, request):
         return y, [[flatten(gradient) for gradient in gradients] for gradients in pulled]
 
     index = [np.arange(vectors.shape[0])]
-    y, blocks = passes.each(target, index, evaluate, request.chunk_size)
+    y, blocks = each(target, index, evaluate, request.chunk_size)
     products = [_take(blocks[k], columns) for k, columns in request.columns]
     return y, [*products, side_by_side(vectors)]
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_derivs.engine.reverse import passes
+from keras_derivs.engine.reverse.many import each
 from keras_derivs.engine.target import flatten, scatter, size, take
 
 
@@ -21,9 +22,7 @@ def jacobian_by_rows(target, request):
         y, (found,) = passes.gradients(target, [(int(request.rows[0]),)])
         pairs = [(found[k], columns) for k, columns in request.columns]
         return y, [g if columns is None else _take(flatten(g), columns) for g, columns in pairs]
-    y, blocks = passes.each(
-        target, [outputs(target, request)], passes.gradients, request.chunk_size
-    )
+    y, blocks = each(target, [outputs(target, request)], passes.gradients, request.chunk_size)
     return y, [_take(_flat(blocks[k]), columns) for k, columns in request.columns]
 
 
@@ -37,7 +36,7 @@ def jacobian_by_columns(target, request):
             return y, [[push(passes.one_hot(copies.xs[k], column))] for (column,) in index]
 
         index = [_columns(target, k, columns)]
-        y, (block,) = passes.each(target, index, evaluate, request.chunk_size)
+        y, (block,) = each(target, index, evaluate, request.chunk_size)
         rows = take(_flat(block), target.rows(y, request.rows), axis=2)
         results.append(ops.swapaxes(rows, 1, 2))
     return y, results
@@ -53,7 +52,7 @@ def hessian(target, request):
 
         rows, columns = outputs(target, request), _columns(target, k, columns)
         index = _pairs(rows, columns)
-        y, blocks = passes.each(target, index, evaluate, request.chunk_size)
+        y, blocks = each(target, index, evaluate, request.chunk_size)
         results.append(
             [_split(_take(_flat(blocks[j]), other), rows, columns) for j, other in request.columns]
         )
@@ -73,7 +72,7 @@ def hessian_diagonal(target, request):
 
         rows, columns = outputs(target, request), _columns(target, k, columns)
         index = _pairs(rows, columns)
-        y, (diagonal,) = passes.each(target, index, evaluate, request.chunk_size)
+        y, (diagonal,) = each(target, index, evaluate, request.chunk_size)
         results.append(_split(diagonal, rows, columns))
     return y, results
 
@@ -93,7 +92,7 @@ def _along_directions(target, request):
         return passes.curvatures(copies, index, moves)
 
     rows, directions = outputs(target, request), np.arange(request.directions.shape[0])
-    y, (curvatures,) = passes.each(target, _pairs(rows, directions), evaluate, request.chunk_size)
+    y, (curvatures,) = each(target, _pairs(rows, directions), evaluate, request.chunk_size)
     return y, [_weighted(_split(curvatures, rows, directions), request.weights)]
 
 
