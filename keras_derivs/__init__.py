@@ -38,6 +38,7 @@ from keras_derivs.symbolic import (
 )
 from keras_derivs.taylor import taylor_rule
 from keras_derivs.timing.compare import compare
+from keras_derivs.training.gauss_newton import gauss_newton
 from keras_derivs.training.lbfgs import lbfgs
 from keras_derivs.verify import verify
 
@@ -63,6 +64,7 @@ __all__ = [
     "divergence",
     "export",
     "fuse",
+    "gauss_newton",
     "gradient",
     "gradient_penalty",
     "hessian",

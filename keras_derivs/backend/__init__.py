@@ -13,6 +13,9 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
 - `at_each(function, columns)`: what `function(*numbers)`, which returns `(beside, results)`,
   returns for the numbers in each row of `columns`, the tensors in `results` stacked in front;
   `beside` must not depend on the numbers. `None` where the framework cannot do so at once.
+- `jacobians_of_rows(function, xs, inputs, columns)`: for a `function(xs, inputs)` of shape (rows,
+  columns), whose rows depend on their own rows of `inputs` alone, its derivatives by all numbers
+  of `xs` at once: (rows, columns, numbers).
 - `at_once(function, inputs)`: `function(inputs)`; a framework that compiles operation by operation
   may compile all of them at once.
 - `precise()`: the context in which derivatives are computed; `scope(model)`: the one in which the
@@ -54,12 +57,12 @@ import keras
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
-    "AT_POINTS", "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING", "MODES",
-    "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each", "at_once",
-    "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format", "held",
-    "loops", "not_compiled", "peak_memory", "precise", "refuse_gradient", "result", "scope",
-    "selected", "selecting", "slope_of_tanh", "sum_of_directions", "traced", "tracing", "vjp",
-    "weights_scope",
+    "AT_POINTS", "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING",
+    "MODES", "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each",
+    "at_once", "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format",
+    "held", "jacobians_of_rows", "loops", "not_compiled", "peak_memory", "precise",
+    "refuse_gradient", "result", "scope", "selected", "selecting", "slope_of_tanh",
+    "sum_of_directions", "traced", "tracing", "vjp", "weights_scope",
 )  # fmt: skip
 
 if keras.backend.backend() not in FRAMEWORKS:

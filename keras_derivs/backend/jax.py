@@ -71,6 +71,17 @@ def _of_dtype(y, cotangent):
     return jax.numpy.asarray(cotangent, y.dtype)
 
 
+def jacobians_of_rows(function, xs, inputs, columns):
+    """See `keras_derivs.backend.jacobians_of_rows`."""
+
+    def of_row(row):
+        row = jax.tree.map(lambda z: z[None], row)
+        found = jax.jacrev(lambda xs: function(xs, row)[0])(xs)
+        return jax.numpy.concatenate([z.reshape(columns, -1) for z in found], axis=1)
+
+    return jax.vmap(of_row)(inputs)
+
+
 def evaluate(function, inputs, model):
     """See `keras_derivs.backend`."""
 

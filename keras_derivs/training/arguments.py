@@ -1,4 +1,7 @@
-"""What `lbfgs` is called on: check it, and build the model."""
+"""What full-batch training is called on: check it, and build the model.
+
+`name` is the public function, in messages.
+"""
 
 import contextlib
 import numbers
@@ -20,33 +23,33 @@ def scipy_optimize():
     return optimize
 
 
-def check_model(model):
+def check_model(model, name):
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`lbfgs` needs a `keras.Model`. Received: {type(model).__name__}. Put the layer into "
+            f"`{name}` needs a `keras.Model`. Received: {type(model).__name__}. Put the layer into "
             f"a model, and compile that."
         )
     if not model.compiled:
         raise ValueError(
-            f"`lbfgs` needs a compiled model. Received: '{model.name}', without a loss. Call "
+            f"`{name}` needs a compiled model. Received: '{model.name}', without a loss. Call "
             f"`compile(loss=…)` first, as for `fit`."
         )
 
 
-def check_data(x, y, sample_weight):
+def check_data(x, y, sample_weight, name):
     given = {"x": x, "y": y, "sample_weight": sample_weight}
-    arrays = [(name, z) for name, data in given.items() for z in keras.tree.flatten(data)]
-    for name, z in arrays:
+    arrays = [(key, z) for key, data in given.items() for z in keras.tree.flatten(data)]
+    for key, z in arrays:
         if z is not None and (not hasattr(z, "shape") or not hasattr(z, "dtype") or not z.shape):
             raise TypeError(
-                f"`lbfgs` needs arrays or tensors with all samples in `{name}=`. Received: "
+                f"`{name}` needs arrays or tensors with all samples in `{key}=`. Received: "
                 f"{type(z).__name__}. It takes all samples at once: collect those of a dataset."
             )
-    rows = {name: z.shape[0] for name, z in arrays if z is not None}
+    rows = {key: z.shape[0] for key, z in arrays if z is not None}
     if len({z.shape[0] for _, z in arrays if z is not None}) != 1 or 0 in rows.values():
         raise ValueError(
-            f"`lbfgs` needs as many samples in all arrays, one at least. Received: "
-            f"{[(name, tuple(z.shape)) for name, z in arrays if z is not None]}. Give each sample "
+            f"`{name}` needs as many samples in all arrays, one at least. Received: "
+            f"{[(key, tuple(z.shape)) for key, z in arrays if z is not None]}. Give each sample "
             f"its targets."
         )
 
@@ -68,36 +71,36 @@ def check_tolerance(tolerance):
     return tolerance
 
 
-def build(model, x, y, sample_weight):
+def build(model, x, y, sample_weight, name):
     """Create the weights, and the variables of losses and metrics, on two rows."""
     x, y, sample_weight = keras.tree.map_structure(
         lambda z: z if z is None else np.asarray(keras.ops.convert_to_numpy(z[:2])),
         (x, y, sample_weight),
     )
     predicted = model(x, training=False)
-    _check_loss(model)
-    with losses_of(model), _targets_of(model, y, predicted):
+    _check_loss(model, name)
+    with losses_of(model), _targets_of(model, y, predicted, name):
         model.compute_loss(x, y, predicted, sample_weight)
         model.compute_metrics(x, y, predicted, sample_weight)
     model.reset_metrics()
     if not model.trainable_variables:
         raise ValueError(
-            f"`lbfgs` needs weights to train. Received: '{model.name}', which has none. Set "
+            f"`{name}` needs weights to train. Received: '{model.name}', which has none. Set "
             f"`trainable = True` on the layers to train."
         )
 
 
-def _check_loss(model):
+def _check_loss(model, name):
     overridden = type(model).compute_loss is not keras.Model.compute_loss
     if model.loss is None and not model.losses and not overridden:
         raise ValueError(
-            f"`lbfgs` needs a loss. Received: '{model.name}', compiled without one. Give "
+            f"`{name}` needs a loss. Received: '{model.name}', compiled without one. Give "
             f"`compile(loss=…)`, or add one with `add_loss`."
         )
 
 
 @contextlib.contextmanager
-def _targets_of(model, y, predicted):
+def _targets_of(model, y, predicted, name):
     """What Keras says of targets that do not match the outputs, in a sentence of ours."""
     try:
         if len(keras.tree.flatten(predicted)) > 1 and hasattr(y, "shape"):
@@ -105,7 +108,7 @@ def _targets_of(model, y, predicted):
         yield
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"`lbfgs` needs a target, in `y=`, for each output of '{model.name}' that has a loss, "
+            f"`{name}` needs a target, in `y=`, for each output of '{model.name}' that has a loss, "
             f"and sample weights alike. Received: y={_shapes(y)} for outputs "
             f"{_shapes(predicted)} ({_first_line(error)}). Give both in the structure of the "
             f"outputs, as for `fit`."

@@ -1,12 +1,10 @@
 """Full-batch second-order training by L-BFGS."""
 
-import warnings
-
 import keras
 import numpy as np
 
 from keras_derivs.training import arguments
-from keras_derivs.training.objective import Objective
+from keras_derivs.training.run import NotFinite, Run
 from keras_derivs.typing import Any, Model
 
 # Steps that are kept: losses of physics need many (of Burgers' equation, 1,000 steps with 150 come
@@ -69,13 +67,12 @@ def lbfgs(
         Optimization" (1995).
     """
     optimize = arguments.scipy_optimize()
-    arguments.check_model(model)
-    arguments.check_data(x, y, sample_weight)
-    arguments.check_steps(max_steps)
-    tolerance = arguments.check_tolerance(tolerance)
-    arguments.build(model, x, y, sample_weight)
-    training = Training(model, Objective(model, x, y, sample_weight), max_steps, verbose)
-    return training.run(optimize.minimize, callbacks, tolerance)
+    training = Lbfgs(
+        model, (x, y, sample_weight), max_steps,
+        callbacks=callbacks, verbose=verbose, tolerance=tolerance,
+    )  # fmt: skip
+    training.minimize = optimize.minimize
+    return training.run()
 
 
 def steps_kept(num_weights):
@@ -83,114 +80,37 @@ def steps_kept(num_weights):
     return int(np.clip(BYTES // (16 * max(num_weights, 1)), *STEPS_KEPT))
 
 
-class NotFinite(Exception):
-    """The loss or its gradient is not finite."""
+class Lbfgs(Run):
+    """The steps of SciPy's L-BFGS-B."""
 
+    name = "lbfgs"
 
-class Training:
-    """One run: the steps so far, and the best weights."""
-
-    def __init__(self, model, objective, max_steps, verbose):
-        self.model, self.objective, self.max_steps = model, objective, max_steps
-        self.steps, self.known, self.best = 0, {}, (np.inf, objective.weights)
-        verbose = 1 if verbose == "auto" else verbose
-        self.bar = keras.utils.Progbar(max_steps, verbose=verbose, stateless_metrics=())
-
-    def run(self, minimize, callbacks, tolerance):
-        self.watched = bool(callbacks)  # by callbacks that may look at the model
-        self.callbacks = keras.callbacks.CallbackList(
-            callbacks, add_history=True, model=self.model, epochs=self.max_steps, steps=1, verbose=0
-        )
-        self.model.stop_training = False
-        try:
-            self._value(self.objective.weights)
-        except NotFinite:
-            raise ValueError(
-                f"`lbfgs` needs a finite loss to start from. Received: '{self.model.name}' with "
-                f"weights at which the loss or its gradient is not. Look at the data and at "
-                f"`verify`, or train by `fit` first."
-            ) from None
-        self.callbacks.on_train_begin()
-        self._steps(minimize, tolerance)
-        self.objective.assign(self.best[1])
-        self.callbacks.on_train_end(self.logs)
-        return self.model.history
-
-    def _steps(self, minimize, tolerance):
+    def _steps(self):
         """A line search that fails, in float32 by rounding, begins anew from where it was."""
         options = {
             "maxcor": steps_kept(len(self.best[1])), "maxls": LINE_SEARCH,
-            "maxfun": np.inf, "gtol": 0.0,
-            "ftol": self.objective.eps if tolerance is None else tolerance,
+            "maxfun": np.inf, "gtol": 0.0, "ftol": self.tolerance,
         }  # fmt: skip
         failed, before = True, -1
-        while failed and before < self.steps < self.max_steps and not self.model.stop_training:
+        while failed and before < self.steps and self.going_on:
             before, options["maxiter"] = self.steps, self.max_steps - self.steps
             try:
-                found = minimize(
+                found = self.minimize(
                     self._value, self.best[1], jac=True, method="L-BFGS-B",
-                    callback=self._step, options=options,
+                    callback=self._callback, options=options,
                 )  # fmt: skip
             except NotFinite:
-                self._warn()
-                break
+                self._warn(
+                    f"the loss of '{self.model.name}' is not finite at the next weights. The "
+                    f"model has the best ones so far, of loss {self.best[0]:.3g}. Call `lbfgs` "
+                    f"again to go on from them, or look for the cause with `verify`."
+                )
+                return
             failed = found.status == 2
-        else:
-            if self.steps < self.max_steps and not self.model.stop_training:
-                self._check_slope()
-        self.bar.update(self.steps, self._values(), finalize=True)
+        if self.going_on:
+            self._check_slope()
 
-    def _value(self, weights):
-        loss, gradient, logs = self.objective(weights)
-        if not np.isfinite(loss) or not np.isfinite(gradient).all():
-            raise NotFinite
-        if loss < self.best[0]:
-            self.best, self.logs = (loss, weights.copy()), logs
-        self.known = {weights.tobytes(): logs}
-        return loss, gradient
-
-    def _step(self, intermediate_result):
-        weights = intermediate_result.x
-        self.callbacks.on_epoch_begin(self.steps)
-        self.logs = self.known.get(weights.tobytes()) or self.objective(weights)[2]
-        if self.watched:
-            self.objective.assign(weights)
-        self.callbacks.on_epoch_end(self.steps, self.logs)
-        self.steps += 1
-        self.bar.update(self.steps, self._values(), finalize=False)
+    def _callback(self, intermediate_result):
+        self._step(intermediate_result.x)
         if self.model.stop_training:
             raise StopIteration
-
-    def _values(self):
-        return list(self.logs.items())
-
-    def _check_slope(self):
-        """Say where it ended because the gradient is not the slope of the loss."""
-        weights, gradient = self.best[1], self.objective(self.best[1])[1]
-        size = np.linalg.norm(gradient)
-        if not size:
-            return
-        h = self.objective.eps ** (1 / 3) * max(np.linalg.norm(weights), 1)
-        near, far = (self._slope(weights, step * gradient / size) / step for step in (h, 2 * h))
-        largest = max(size, abs(near))
-        heard = largest * h > 1e3 * self.objective.eps * abs(self.best[0])  # above rounding
-        if heard and abs(near - far) < 0.01 * abs(far) and abs(near - size) > 0.05 * largest:
-            warnings.warn(
-                f"`lbfgs` stopped after {self.steps} steps: the gradient of '{self.model.name}' "
-                f"is not the slope of its loss ({size:.3g} instead of {near:.3g} along it), as "
-                f"with `stop_gradient` in a weight of the loss. Train by `fit`, or leave it out.",
-                stacklevel=5,
-            )
-
-    def _slope(self, weights, step):
-        """Half the difference of the loss at both ends of a step."""
-        return (self.objective(weights + step)[0] - self.objective(weights - step)[0]) / 2
-
-    def _warn(self):
-        warnings.warn(
-            f"`lbfgs` stopped after {self.steps} steps: the loss of '{self.model.name}' is not "
-            f"finite at the next weights. The model has the best ones so far, of loss "
-            f"{self.best[0]:.3g}. Call `lbfgs` again to go on from them, or look for the cause "
-            f"with `verify`.",
-            stacklevel=5,
-        )

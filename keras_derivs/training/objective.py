@@ -35,12 +35,20 @@ class Objective:
         for variable, value in zip(self.variables, self._split(weights)):
             variable.assign(value)
 
-    def __call__(self, weights):
-        values = [
+    def values(self, weights):
+        """A tensor for each variable."""
+        return [
             ops.convert_to_tensor(value, dtype=variable.dtype)
             for variable, value in zip(self.variables, self._split(weights))
         ]
-        gradients, logs = self.evaluate(values, *self.data)
+
+    def at(self, values):
+        """The scope in which the weights have these values."""
+        mapping = list(zip(self.variables, values))
+        return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+
+    def __call__(self, weights):
+        gradients, logs = self.evaluate(self.values(weights), *self.data)
         flat = [ops.convert_to_numpy(gradient).reshape(-1) for gradient in gradients]
         logs = {name: float(ops.convert_to_numpy(value)) for name, value in logs.items()}
         return logs["loss"], np.concatenate(flat).astype("float64"), logs
@@ -62,8 +70,7 @@ class Objective:
 
     def _losses(self, values, x, y, sample_weight):
         """The loss and the metrics at these weights; the model itself does not change."""
-        mapping = list(zip(self.variables, values))
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True):
+        with self.at(values):
             self.model.reset_metrics()
             predicted = self.model(x, training=True)
             loss = self.model.compute_loss(x, y, predicted, sample_weight)

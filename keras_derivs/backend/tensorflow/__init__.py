@@ -20,6 +20,7 @@ from keras_derivs.backend.tensorflow.modes import (  # noqa: F401
 )
 from keras_derivs.backend.tensorflow.node_types import VALUES, VECTORS  # noqa: F401
 from keras_derivs.backend.tensorflow.outer import result  # noqa: F401
+from keras_derivs.backend.tensorflow.rows import jacobians_of_rows  # noqa: F401
 from keras_derivs.backend.tensorflow.slopes import slope_of_tanh  # noqa: F401
 from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     AT_POINTS,
