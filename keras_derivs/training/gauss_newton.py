@@ -67,7 +67,7 @@ def gauss_newton(
         Matrix-Vector Products for Second-Order Gradient Descent" (2002).
     """
     return GaussNewton(
-        model, (x, y, sample_weight), max_steps,
+        model, x, y, sample_weight, max_steps,
         callbacks=callbacks, verbose=verbose, tolerance=tolerance,
     ).run()  # fmt: skip
 

@@ -68,7 +68,7 @@ def lbfgs(
     """
     optimize = arguments.scipy_optimize()
     training = Lbfgs(
-        model, (x, y, sample_weight), max_steps,
+        model, x, y, sample_weight, max_steps,
         callbacks=callbacks, verbose=verbose, tolerance=tolerance,
     )  # fmt: skip
     training.minimize = optimize.minimize

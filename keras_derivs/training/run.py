@@ -16,16 +16,18 @@ class NotFinite(Exception):
 class Run:
     """The steps so far, and the best weights. `name` is the public function, in messages."""
 
-    name = None
+    name = ""
 
-    def __init__(self, model, data, max_steps, *, callbacks, verbose, tolerance):
+    def __init__(
+        self, model, x, y, sample_weight, max_steps, *, callbacks, verbose, tolerance
+    ):  # fmt: skip
         arguments.check_model(model, self.name)
-        arguments.check_data(*data, self.name)
+        arguments.check_data(x, y, sample_weight, self.name)
         arguments.check_steps(max_steps)
         tolerance = arguments.check_tolerance(tolerance)
-        arguments.build(model, *data, self.name)
+        arguments.build(model, x, y, sample_weight, self.name)
         self.model, self.max_steps = model, max_steps
-        self.objective = Objective(model, *data)
+        self.objective = Objective(model, x, y, sample_weight)
         self.tolerance = self.objective.eps if tolerance is None else tolerance
         self.steps, self.known, self.best = 0, {}, (np.inf, self.objective.weights)
         verbose = 1 if verbose == "auto" else verbose
