@@ -171,7 +171,7 @@ At kinks both engines have the same derivatives:
 | ties of `top_k` | the entries whose indices it returns: of equal ones the first, on PyTorch any |
 | 0 of `x ** y` where `y` varies, too | their limits for x that falls to 0, which may be infinite; `y` has no part where x is negative |
 | steps of `round`, `floor`, `ceil`, `trunc` and comparisons | a constant: 0 |
-| single points that a `where` selects, as 0 in `where(x == 0, 1, sin(x) / x)` | the selected branch, which a warning says on TensorFlow |
+| single points that a `where` selects, as 0 in `where(x == 0, 1, sin(x) / x)` | the selected branch, which a warning says |
 
 """
 

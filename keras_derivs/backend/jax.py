@@ -14,7 +14,14 @@ from keras_derivs.backend.jax_formulas import (  # noqa: F401
 )
 from keras_derivs.backend.jax_program import NotOne, one_program
 from keras_derivs.backend.jax_verified import VERIFIED  # noqa: F401
-from keras_derivs.backend.jaxpr import ESTIMATED, FLAT, KINKED, LOST, STOPPED  # noqa: F401
+from keras_derivs.backend.jaxpr import (  # noqa: F401
+    AT_POINTS,
+    ESTIMATED,
+    FLAT,
+    KINKED,
+    LOST,
+    STOPPED,
+)
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import new_values, renew, stateless, unless_it_fails
 from keras_derivs.backend.switch import Switch

@@ -6,15 +6,17 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from keras_derivs.backend import curves, kinks
+from keras_derivs.backend import curves, kinks, points
 from keras_derivs.backend.kinks import CONSTANT, JOINED, SAME, SELECT, SHAPED, STOPPED, Node
 
 KINDS = {
     "abs": "Abs", "add": "Add", "add_any": "Add", "and": "Logical", "broadcast_in_dim": SHAPED,
     "concatenate": JOINED, "convert_element_type": SAME, "copy": SAME, "cos": "Cos",
-    "cosh": "Cosh", "div": "Div", "expand_dims": SHAPED, "ge": "GreaterEqual", "gt": "Greater",
+    "cosh": "Cosh", "div": "Div", "eq": "Equal", "expand_dims": SHAPED, "ge": "GreaterEqual",
+    "gt": "Greater",
     "le": "LessEqual", "lt": "Less", "max": "Maximum", "min": "Minimum", "mul": "Mul",
-    "neg": "Neg", "not": "Logical", "or": "Logical", "reduce_max": "Max", "reduce_min": "Min",
+    "ne": "NotEqual", "neg": "Neg", "not": "Logical", "or": "Logical", "reduce_max": "Max",
+    "reduce_min": "Min",
     "reduce_window_max": "MaxPool", "reshape": SHAPED, "select_n": SELECT, "shift": STOPPED,
     "sort": "TopK",
     "square": "Square", "squeeze": SHAPED, "stop_gradient": STOPPED, "sub": "Sub",
@@ -30,7 +32,7 @@ INLINED = {"jit", "pjit", "closed_call"}
 
 
 def found(jaxpr, starts, type_of, replaced):
-    """What `kinks.cancelling`, `in_even_functions` and `curves` find, operations by identity.
+    """What `kinks.cancelling`, `in_even_functions`, `curves` and `points` find, by identity.
 
     `type_of` is how the audit calls an operation; what those called `replaced` are made of does
     not count.
@@ -43,10 +45,11 @@ def found(jaxpr, starts, type_of, replaced):
     cancels = kinks.cancelling(reader.nodes, kinks.on_the_way(reader.nodes, starts, ends))
     even = kinks.in_even_functions(reader.nodes, ends)
     bent = {node.name for node in reader.nodes} - curves.straight(reader.nodes, starts, ends)
+    chosen = points.selections(reader.nodes, starts)
     for inner in reader.inside:
-        more, others, _ = found(inner, inner.invars, type_of, replaced)
-        cancels, even = cancels | more, even | others
-    return cancels, even, bent
+        more, others, _, inside = found(inner, inner.invars, type_of, replaced)
+        cancels, even, chosen = cancels | more, even | others, chosen | inside
+    return cancels, even, bent, chosen
 
 
 class _Reader:
@@ -90,6 +93,8 @@ def _node(equation, type, inputs, outputs):
     kind, length = WHOLE.get(type, KINDS.get(type, type)), None
     if type == "integer_pow" and equation.params["y"] % 2 == 0:
         kind = "Square"
+    if kind in points.EQUALITY and not np.issubdtype(equation.invars[0].aval.dtype, np.floating):
+        kind = type
     if kind in ("Max", "Min"):
         length = equation.invars[0].aval.size // max(1, equation.outvars[0].aval.size)
     options = tuple((key, _text(value)) for key, value in sorted(equation.params.items()))

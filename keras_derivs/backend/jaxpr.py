@@ -23,6 +23,7 @@ FLAT = {
 }  # fmt: skip
 ESTIMATED = {"reduce_precision"}  # it rounds, and its derivative takes that for the identity
 OPPOSITE = "larger of x and -x"  # an absolute value
+AT_POINTS = {"select_n, at single points"}
 KINKED = {"abs", "relu", "relu6", "leaky_relu", OPPOSITE}  # their second derivative is zero
 # Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
 # made of does not count.
@@ -33,6 +34,8 @@ REPLACED = {
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # functions with derivatives of their own
 WRAPPED = "wrapped_fun"  # what `jax.custom_gradient` makes of a function
 RULES = ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd")  # what computes these
+# Functions that select at single points, and have their own derivatives there.
+WHOLE = ("divide_no_nan", "floor_divide", "heaviside", "remainder", "sinc")
 # What they return does not vary with the values of what they get, or is no number.
 ENDS = {"eq", "ne", "lt", "le", "gt", "ge", "is_finite", "zeros_like", "not", "and", "or"}
 
@@ -58,7 +61,7 @@ def depending(function, arguments):
     return [x in needed for x in jaxpr.invars]
 
 
-def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent):
+def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent, chosen):
     reached = _forward(jaxpr, starts)
     needed = _backward(jaxpr, ends)
     found, negated = [], {}
@@ -73,7 +76,7 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent):
         inside = []
         for inner in _plain(programs(equation)):
             begins = _begins(equation, inner, reached) if on_the_way else set()
-            known = num_rows, cancels, even, bent
+            known = num_rows, cancels, even, bent, chosen
             inside += _walk(inner, begins, _variables(inner.outvars), name, *known)
         if _type(equation) in REPLACED:
             across, inside = any(step.across for step in inside), []
@@ -84,6 +87,8 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent):
         order = cancels.get(id(equation))
         if id(equation) in even:
             type, order = f"{type}, in an even function", order or 2
+        if id(equation) in chosen:
+            type = f"{type}, at single points"
         straight = id(equation) not in bent
         if not straight:
             inside = [replace(step, straight=False) for step in inside]
@@ -160,6 +165,8 @@ def _type(equation):
         return getattr(_source(equation), "func_name", name)
     if name == "abs" and _within(equation, "logsumexp"):
         return "magnitude"  # of a sum of exponentials
+    if name in ("eq", "ne") and any(_within(equation, function, True) for function in WHOLE):
+        return f"{name} of a function"
     if name == "convert_element_type":
         kinds = [
             keras.backend.standardize_dtype(x.aval.dtype)
@@ -198,11 +205,14 @@ def _inside_jax(equation):
     return bool(callers) and _of_jax(frames[callers[-1] + 1].file_name)
 
 
-def _within(equation, function):
-    """Whether a function of JAX of this name makes an operation."""
+def _within(equation, function, of_keras=False):
+    """Whether a function of JAX, or of Keras, of this name makes an operation."""
     frames = equation.source_info.traceback.frames
-    return any(frame.function_name == function and _of_jax(frame.file_name) for frame in frames)
+    return any(
+        frame.function_name == function and _of_jax(frame.file_name, of_keras) for frame in frames
+    )
 
 
-def _of_jax(file_name):
-    return file_name.startswith(os.path.dirname(jax.__file__))
+def _of_jax(file_name, or_keras=False):
+    places = (jax, keras) if or_keras else (jax,)
+    return file_name.startswith(tuple(os.path.dirname(place.__file__) for place in places))

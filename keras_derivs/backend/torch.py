@@ -10,6 +10,7 @@ from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.torch_calls import (  # noqa: F401
+    AT_POINTS,
     FLAT,
     KINKED,
     LOST,

@@ -16,7 +16,12 @@ from keras_derivs.backend import torch_kinks
 from keras_derivs.backend.step import Step
 from keras_derivs.backend.torch_across import is_across, rows_of
 from keras_derivs.backend.torch_exact import name_of
-from keras_derivs.backend.torch_frames import is_ours, own_function, replaced_function
+from keras_derivs.backend.torch_frames import (
+    is_ours,
+    own_function,
+    replaced_function,
+    selects_whole,
+)
 from keras_derivs.graph.private import current_path
 
 STOPPED = {"detach", "no_grad"}
@@ -27,6 +32,7 @@ FLAT = {
     "round", "floor", "ceil", "trunc", "sign", "sgn", "argmax", "argmin", "bucketize",
     "floor_divide", "cast_to_integer",
 }  # fmt: skip
+AT_POINTS = {f"{name}, at single points" for name in ("masked_fill", "nan_to_num", "where")}
 KINKED = {
     "abs",
     "absolute",
@@ -88,6 +94,7 @@ class _Recorder(TorchFunctionMode):
             type = own.__name__.removeprefix("_") if own else replaced_function(frame)
             kernels = tuple(self.kernels) if type is None else None
             type = type or _type(function, sources, results)
+            type = f"{type} of a function" if type == "eq" and selects_whole(frame) else type
             across = is_across(_name(function), args, kwargs or {}, sources, results, self.num_rows)
             path, given = current_path(), tree_leaves((args, kwargs or {}))
             known = enabled, own, across, given, kernels
@@ -151,11 +158,16 @@ def _walk(calls, starts, y):
         rows.append((call, type, on_the_way, across))
     rows.reverse()
     between = {number for number, (_, _, on_the_way, _) in enumerate(rows) if on_the_way}
-    cancels, even, bent = torch_kinks.found(calls, [y], between, starts)
-    return [_step(*row, cancels.get(n), n in even, n not in bent) for n, row in enumerate(rows)]
+    cancels, even, bent, chosen = torch_kinks.found(calls, [y], between, starts)
+    return [
+        _step(*row, cancels.get(n), n in even, n not in bent, n in chosen)
+        for n, row in enumerate(rows)
+    ]
 
 
-def _step(call, type, on_the_way, across, cancels, even, straight):
+def _step(call, type, on_the_way, across, cancels, even, straight, chosen):
+    if chosen:
+        type = f"{type}, at single points"
     if even:
         type, cancels = f"{type}, in an even function", cancels or 2
     own = call.own is not None and not is_ours(call.own)

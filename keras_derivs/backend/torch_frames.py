@@ -4,6 +4,7 @@ import torch
 
 from keras_derivs.backend import formulas
 from keras_derivs.backend.override import plain
+from keras_derivs.graph.private import of_backend
 
 
 def own_function(frame):
@@ -24,6 +25,11 @@ def is_ours(cls):
 def replaced_function(frame):
     """The name of the function of Keras in which a frame is, if a formula takes its place."""
     return _first(frame, REPLACED)
+
+
+def selects_whole(frame):
+    """Whether a frame is in a function of Keras that has its own derivative at single points."""
+    return _first(frame, {of_backend.numpy.divide_no_nan.__code__: True})
 
 
 def _first(frame, names):

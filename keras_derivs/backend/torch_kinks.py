@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from keras_derivs.backend import curves, kinks
+from keras_derivs.backend import curves, kinks, points
 from keras_derivs.backend.kinks import CONSTANT, JOINED, SAME, SELECT, SHAPED, STOPPED, Node
 
 KINDS = {
@@ -12,11 +12,12 @@ KINDS = {
     "bitwise_and": "Logical", "bitwise_or": "Logical", "broadcast_to": SHAPED, "cat": JOINED,
     "clone": SAME, "concat": JOINED, "concatenate": JOINED, "contiguous": SAME, "cos": "Cos",
     "cosh": "Cosh", "detach": STOPPED, "div": "Div", "divide": "Div", "double": SAME, "elu": "Elu",
-    "expand": SHAPED, "expand_as": SHAPED, "float": SAME, "ge": "GreaterEqual",
+    "eq": "Equal", "expand": SHAPED, "expand_as": SHAPED, "float": SAME, "ge": "GreaterEqual",
     "greater": "Greater", "greater_equal": "GreaterEqual", "gt": "Greater", "invert": "Logical",
     "le": "LessEqual", "leaky_relu": "LeakyRelu", "less": "Less", "less_equal": "LessEqual",
     "logical_and": "Logical", "logical_not": "Logical", "logical_or": "Logical", "lt": "Less",
     "max": "Max", "max_pool1d": "MaxPool", "max_pool2d": "MaxPool", "max_pool3d": "MaxPool",
+    "isinf": "Infinite", "isnan": "NotANumber", "ne": "NotEqual", "not_equal": "NotEqual",
     "maximum": "Maximum", "min": "Min", "minimum": "Minimum", "mul": "Mul", "multiply": "Mul",
     "neg": "Neg", "negative": "Neg", "no_grad": STOPPED, "radd": "Add", "relu": "Relu",
     "relu6": "Relu6", "reshape": SHAPED, "rmul": "Mul", "rsub": "Sub", "selu": "Selu",
@@ -26,12 +27,12 @@ KINDS = {
 }  # fmt: skip
 SWAPPED = {"rsub"}
 # of two numbers, either of which may be one of Python
-BINARY = {"Add", "Div", "Mul", "Sub", *kinks.COMPARISONS}
+BINARY = {"Add", "Div", "Mul", "Sub", *kinks.COMPARISONS, *points.EQUALITY}
 RANDOM = ("bernoulli", "dropout", "multinomial", "rand")
 
 
 def found(calls, results, between, starts):
-    """What `kinks.cancelling`, `in_even_functions` and `curves` find, calls by their positions."""
+    """What `kinks.cancelling`, `in_even_functions`, `curves` and `points` find, by positions."""
     reader = _Reader()
     starts = [reader.started(x) for x in starts]
     for number, call in enumerate(calls):
@@ -42,7 +43,8 @@ def found(calls, results, between, starts):
     # what a gradient is taken of is differentiated once more
     orders = {n: max(1, order - 1) if n < inner else order for n, order in found.items()}
     bent = set(range(len(calls))) - curves.straight(reader.nodes, starts, ends)
-    return orders, kinks.in_even_functions(reader.nodes, ends), bent
+    chosen = points.selections(reader.nodes, starts)
+    return orders, kinks.in_even_functions(reader.nodes, ends), bent, chosen
 
 
 class _Reader:
@@ -82,6 +84,8 @@ class _Reader:
 
 
 def _kind(call):
+    if call.type in ("eq", "ne", "not_equal") and not call.sources[0].is_floating_point():
+        return call.type
     kind, tensors = KINDS.get(call.stops or call.type, call.type), len(call.sources)
     if kind in ("Max", "Min") and tensors == 2:
         return f"{kind}imum"

@@ -320,14 +320,6 @@ LACKING = {
     "straight through": (
         lambda x: x * tf.grad_pass_through(tf.round)(3 * x), 1, "Rounded: 'GradPassThrough'"
     ),
-    "single points": (
-        lambda x: ops.where(x == 0, 1.0, ops.sin(x) / x), 1,
-        "Selected at single points: 'SelectV2, at single points'",
-    ),
-    "no number": (
-        lambda x: ops.nan_to_num(ops.sin(x) / x, nan=1.0), 1,
-        "Selected at single points: 'SelectV2, at single points'",
-    ),
     "custom gradient": (half_gradient, 2, "Gradients are stopped at 'StopGradient'"),
     "custom gradient, stopped before": (
         stopped_before, 2, "Gradients are stopped at 'StopGradient'"
@@ -345,21 +337,6 @@ def test_what_a_derivative_lacks_is_told(name):
     assert "'planted' (of type Function)" in made.explain()
     if order == 2:
         kd.Gradient(model)  # says nothing: no word of it is true of the first derivative
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        ops.sinc,
-        ops.nan_to_num,
-        lambda x: ops.where(x > 0, x, ops.sin(x)),
-        lambda x: ops.hypot(ops.logaddexp(x, 2 * x), ops.cos(x)),
-        lambda x: ops.nansum(x, axis=1, keepdims=True) * ops.norm(x, axis=1, keepdims=True),
-        lambda x: x * ops.cast(ops.one_hot(ops.full_like(x, 1, "int32"), 3)[..., 0], x.dtype),
-    ],
-)
-def test_what_selects_at_no_single_point(function):
-    assert "single points" not in kd.Gradient(around(Function(function))).explain()
 
 
 def test_a_complex_output_that_is_declared_real_is_an_error():
