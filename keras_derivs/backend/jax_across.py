@@ -17,13 +17,6 @@ AXES = {
 SLICES = ("slice", "dynamic_slice", "gather")
 
 
-def rows_of(inputs):
-    """The number of rows, where shapes tell which axis is that of the batch; or `None`."""
-    num_rows = inputs[0].shape[0]
-    unclear = num_rows == 1 or any(num_rows in x.shape[1:] for x in inputs)
-    return None if unclear else num_rows
-
-
 def is_across(equation, reached, num_rows):
     """Whether an equation reduces, moves or selects rows of what depends on the inputs."""
     source = equation.invars[0] if equation.invars else None

@@ -12,6 +12,7 @@ import keras
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from keras_derivs.backend import jax_across, jax_kinks
+from keras_derivs.backend.rows import rows_of
 from keras_derivs.backend.step import Step
 
 STOPPED = {"stop_gradient"}
@@ -49,7 +50,7 @@ def operations(run, inputs, wrt):
     starts = {jaxpr.invars[position] for position in wrt}
     results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
     num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
-    rows = jax_across.rows_of(inputs)
+    rows = rows_of(inputs)
     found = jax_kinks.found(jaxpr, starts, _type, REPLACED)
     return _walk(jaxpr, starts, _variables(jaxpr.outvars), "", rows, *found), [], num_bytes
 

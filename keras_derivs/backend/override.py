@@ -13,8 +13,9 @@ def plain(function):
     return getattr(function, "_keras_derivs_plain", function)
 
 
-def switched(original, exact):
-    """A function that calls `exact` while a derivative is computed, else the original.
+def switched(original, other, switch=exactly):
+    """A function that calls `other` while the switch is on (by default: while a derivative is
+    computed), else the original.
 
     An original that is such a function itself is replaced by what it stands for, so that a module
     may be loaded any number of times.
@@ -23,7 +24,7 @@ def switched(original, exact):
 
     @functools.wraps(original)
     def function(*args, **kwargs):
-        return (exact if exactly.on else original)(*args, **kwargs)
+        return (other if switch.on else original)(*args, **kwargs)
 
     function._keras_derivs_plain = original
     return function

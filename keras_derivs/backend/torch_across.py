@@ -19,13 +19,6 @@ SHORTER = {
 }  # fmt: skip
 
 
-def rows_of(inputs):
-    """The number of rows, where shapes tell which axis is that of the batch; or `None`."""
-    num_rows = inputs[0].shape[0]
-    unclear = num_rows == 1 or any(num_rows in x.shape[1:] for x in inputs)
-    return None if unclear else num_rows
-
-
 def is_across(name, args, kwargs, sources, results, num_rows):
     """Whether a call reduces, moves or selects rows of a tensor."""
     given = [x for x in sources if x.dim() and x.shape[0] == num_rows]

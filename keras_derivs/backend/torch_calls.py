@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from keras_derivs.backend import torch_kinks
+from keras_derivs.backend.rows import rows_of
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.torch_across import is_across, rows_of
+from keras_derivs.backend.torch_across import is_across
 from keras_derivs.backend.torch_exact import name_of
 from keras_derivs.backend.torch_frames import (
     is_ours,

@@ -43,6 +43,7 @@ class DerivativeLayer(WrappingLayer):
     single = False  # whether results have no axis for the one output that there is
     coupled = False  # whether the rows of a batch may depend on each other
     linear = True  # whether its results are linear in the derivatives that they are made of
+    of_all_inputs = False  # whether there is one result, of all of them
     is_derivative = True  # what other layers are told apart by
 
     def check(self):
@@ -167,6 +168,8 @@ class DerivativeLayer(WrappingLayer):
 
     def pack(self, results, structure):
         """The results in the form of `wrt=`: one, a list, or the structure of the inputs."""
+        if self.of_all_inputs:
+            return results[0]
         if self.wrt is None and len(results) > 1:
             return keras.tree.pack_sequence_as(structure, results)
         return results if isinstance(self.wrt, list) or len(results) > 1 else results[0]

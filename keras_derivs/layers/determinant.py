@@ -45,6 +45,7 @@ class LogDeterminant(DerivativeLayer):
     """
 
     kind = "jacobian"
+    of_all_inputs = True
     linear = False
 
     def __init__(self, model: Layer, wrt: Wrt = None, output: Which = None, **kwargs: Any) -> None:
@@ -65,9 +66,6 @@ class LogDeterminant(DerivativeLayer):
     def select(self, plan, results):
         jacobian = ops.concatenate(results, axis=2) if results[1:] else results[0]
         return [log_determinant(jacobian)]
-
-    def pack(self, results, structure):
-        return results[0]
 
 
 def _size(shape):

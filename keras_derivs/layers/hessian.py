@@ -7,6 +7,17 @@ from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 class _OfSecondOrder(OneEntry):
     """Abstract: of every output, or of one entry."""
 
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        component: Component = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, wrt, output, component, **kwargs)
+        self.check()
+
     def rows(self, shape):
         if self.component is None and not arguments.is_scalar(shape):
             return arguments.every_entry(shape), tuple(shape)
@@ -53,17 +64,6 @@ class Hessian(_OfSecondOrder):
     """
 
     kind = "hessian"
-
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        component: Component = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, component, **kwargs)
-        self.check()
 
     def shapes(self, rows, columns):
         return [[rows + first + second for second in columns] for first in columns]
@@ -113,14 +113,3 @@ class HessianDiagonal(_OfSecondOrder):
     """
 
     kind = "hessian_diagonal"
-
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        component: Component = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, component, **kwargs)
-        self.check()

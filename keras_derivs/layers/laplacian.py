@@ -100,9 +100,6 @@ class Laplacian(SampledLayer):
     def shapes(self, rows, columns):
         return [rows]
 
-    def pack(self, results, structure):
-        return results[0]
-
     def with_directions(self, request, xs):
         if self.random is None and self.operator.num_inputs is None:
             return request

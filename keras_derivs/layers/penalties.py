@@ -52,6 +52,7 @@ class GradientPenalty(OneEntry):
     """
 
     kind = "jacobian"
+    of_all_inputs = True
     linear = False
 
     def __init__(
@@ -75,9 +76,6 @@ class GradientPenalty(OneEntry):
     def select(self, plan, results):
         squared = _sum_of_squares(results)
         return [ops.square(_root(squared) - self.target) if self.target else squared]
-
-    def pack(self, results, structure):
-        return results[0]
 
     def get_config(self) -> dict[str, Any]:
         own = {"target": self.target, "coupled": self.coupled}
@@ -126,18 +124,6 @@ class JacobianPenalty(ProjectedLayer):
     """
 
     linear = False
-
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        num_samples: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, num_samples, seed, **kwargs)
-        self.check()
 
     def shapes(self, rows, columns):
         return [(1,)]

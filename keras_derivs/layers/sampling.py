@@ -23,6 +23,7 @@ class SampledLayer(DerivativeLayer):
     Every call draws new vectors, from the layer's own seed generator.
     """
 
+    of_all_inputs = True
     drawn = "vectors"  # what `explain()` calls them
 
     def __init__(
@@ -76,6 +77,7 @@ class ProjectedLayer(SampledLayer):
     ) -> None:
         super().__init__(model, wrt, output, num_samples, seed, **kwargs)
         self.kind = "jacobian" if self.num_samples is None else "projections"
+        self.check()
 
     def rows(self, shape):
         if self.num_samples is not None and not all(isinstance(n, int) for n in shape):
@@ -103,6 +105,3 @@ class ProjectedLayer(SampledLayer):
             return plan.y.shape[1:]
         blocks = ((target.xs[k], entries) for k, entries in plan.request.columns)
         return (sum(size(x) if entries is None else len(entries) for x, entries in blocks),)
-
-    def pack(self, results, structure):
-        return results[0]

@@ -47,18 +47,6 @@ class Divergence(ProjectedLayer):
         al., "Sliced Score Matching" (2019).
     """
 
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        num_samples: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, num_samples, seed, **kwargs)
-        self.check()
-
     def shapes(self, rows, columns):
         if [rows] != columns:
             _check_field(self, rows, columns, "d")
@@ -104,6 +92,7 @@ class Curl(DerivativeLayer):
     """
 
     kind = "jacobian"
+    of_all_inputs = True
 
     def __init__(self, model: Layer, wrt: Wrt = None, output: Which = None, **kwargs: Any) -> None:
         super().__init__(model, wrt, output, **kwargs)
@@ -117,9 +106,6 @@ class Curl(DerivativeLayer):
         jacobian = _joined(results)
         pairs = [(1, 0)] if jacobian.shape[2] == 2 else [(2, 1), (0, 2), (1, 0)]
         return [ops.stack([jacobian[:, i, j] - jacobian[:, j, i] for i, j in pairs], axis=-1)]
-
-    def pack(self, results, structure):
-        return results[0]
 
 
 def _check_field(layer, rows, columns, sizes, allowed=None):

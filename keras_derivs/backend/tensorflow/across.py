@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from keras_derivs.backend.rows import rows_of
 from keras_derivs.backend.tensorflow import inlined
 
 # type -> the number of the input that holds the axes
@@ -30,9 +31,9 @@ PRODUCTS = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x",
 
 def marked(steps, graph, inputs):
     """The steps of a graph, marked where they reduce, move or select rows of its inputs."""
-    num_rows = inputs[0].shape[0]
-    if num_rows == 1 or any(num_rows in x.shape[1:] for x in inputs):
-        return steps  # the shapes do not tell which axis is the batch
+    num_rows = rows_of(inputs)
+    if num_rows is None:
+        return steps
     reached = {step.name for step in steps if step.on_the_way}
     names = set(_names(graph, num_rows, reached | {x.op.name for x in graph.inputs}))
     return [replace(step, across=step.name in names) for step in steps]

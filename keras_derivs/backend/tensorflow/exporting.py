@@ -13,7 +13,7 @@ import threading
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops, math_ops
 
-from keras_derivs.backend.override import exactly, plain
+from keras_derivs.backend.override import exactly, plain, switched
 from keras_derivs.backend.switch import Switch
 from keras_derivs.graph.private import archive, of_backend
 
@@ -57,21 +57,10 @@ def install():
     add_endpoint._keras_derivs_plain = original
     owner._backend_add_endpoint = add_endpoint
     for name, portable in (("erf", _erf), ("erfc", _erfc)):
-        function = _switched(getattr(math_ops, name), portable)
+        function = switched(getattr(math_ops, name), portable, exporting)
         for owner in (math_ops, gen_math_ops, tf.math):
             setattr(owner, name, function)
-    of_backend.rnn = _switched(of_backend.rnn, _rnn)
-
-
-def _switched(original, portable):
-    original = plain(original)
-
-    @functools.wraps(original)
-    def function(*args, **kwargs):
-        return (portable if exporting.on else original)(*args, **kwargs)
-
-    function._keras_derivs_plain = original
-    return function
+    of_backend.rnn = switched(of_backend.rnn, _rnn, exporting)
 
 
 def _rnn(step_function, inputs, initial_states, *args, unroll=False, time_major=False, **kwargs):
