@@ -10,7 +10,8 @@ from verify_rows import FAULTS, RIGHT, stack
 
 import keras_derivs as kd
 from keras_derivs.engine import choose
-from keras_derivs.verify import differences
+from keras_derivs.verify import differences, main
+from keras_derivs.verify.report import Check, Report
 
 
 def verify(*args, **options):
@@ -396,6 +397,25 @@ def test_a_budget_is_kept_and_what_it_leaves_out_is_said(capsys):
     assert not report.ok and not report.failures and report.left_out == report.checks
     assert "no time left" in str(report) and "larger `budget=`" in str(report)
     assert "all is well" not in str(report)
+
+
+def test_what_was_left_out_counts_as_long_as_the_rest():
+    model, x = stack((4,), layers.Dense(8, "tanh"), layers.Dense(1))
+    assert "needs some" not in str(verify(model, x, order=1))
+    subject, clock = main.subjects_of(model, x, model(x), 1, 0, main.Clock())[0], main.Clock()
+    tasks, subject.part = subject.tasks(), 0.5
+    subject.seconds = {task.name: 2.0 for task in tasks[:3]}
+    checks = [Check(task.name, "ok" if n < 3 else "left out") for n, task in enumerate(tasks)]
+    seconds = main._Run(model, [subject], False, clock)._seconds(tasks, checks)
+    assert 4.0 * len(tasks) <= seconds <= 12.0 * len(tasks)
+    assert f"needs some {seconds:.2g} s" in str(Report("", checks, whole=seconds))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_function_that_is_flat_at_all_samples_is_the_same_in_graphs(seed):
+    model = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda z: ops.tanh(300 * z))])
+    report = verify(model, np.random.default_rng(seed).normal(size=(4, 2)))
+    assert not report.failures, report
 
 
 @pytest.mark.long

@@ -13,7 +13,15 @@ from keras_derivs.engine.taylor.rules import OtherValues, UnsupportedOperation
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.partials import Partials
 from keras_derivs.verify.clock import OutOfTime
-from keras_derivs.verify.compare import alike, as_numpy, compared, flat, rounding, worst
+from keras_derivs.verify.compare import (
+    NEGLECT,
+    alike,
+    as_numpy,
+    compared,
+    flat,
+    rounding,
+    worst,
+)
 from keras_derivs.verify.differences import Truth
 from keras_derivs.verify.found import found, possible, terms
 from keras_derivs.verify.jumps import jumps
@@ -219,4 +227,6 @@ def same_by(problem, name, order, mode):
     if problem.plain.in_graphs and mode == backend.MODES[0]:  # they were found by graphs
         expected = map(as_numpy, layer(arguments))
     compiled = map(as_numpy, backend.compiled(layer, mode)(arguments))
-    return alike(name, compiled, expected, rounding(problem, order))
+    size = np.nan_to_num(np.max(np.abs(problem(problem.inputs)), axis=0))
+    floor = NEGLECT[problem.precision] * size  # as of tanh where it is one, see `compared`
+    return alike(name, compiled, expected, rounding(problem, order), floor)

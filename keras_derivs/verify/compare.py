@@ -84,16 +84,20 @@ def worst(checks):
     )
 
 
-def alike(name, found, expected, tolerance):
-    """A check of two ways to compute the same, each column of them by its own scale."""
-    off = max((_distance(_columns(a), _columns(b)) for a, b in zip(found, expected)), default=0.0)
+def alike(name, found, expected, tolerance, floor=0.0):
+    """A check of two ways to compute the same, each column of them by its own scale.
+
+    Columns below `floor`, which has a number for each, count as that large.
+    """
+    pairs = zip(found, expected)
+    off = max((_distance(_columns(a), _columns(b), floor) for a, b in pairs), default=0.0)
     return Check(name, "ok" if off <= tolerance else "FAILED", off, tolerance)
 
 
-def _distance(a, b):
+def _distance(a, b, floor):
     finite = np.isfinite(b)
     scale = np.max(np.abs(b), axis=0, initial=0, where=finite)
-    scale = np.maximum(scale, 1e-9 * np.max(scale, initial=0)) + 1e-300
+    scale = np.maximum(np.maximum(scale, floor), 1e-9 * np.max(scale, initial=0)) + 1e-300
     with np.errstate(invalid="ignore"):
         off = np.where(np.isfinite(a), np.abs(a - b), np.inf) / scale
     return np.max(off, initial=0, where=finite)

@@ -125,7 +125,21 @@ class _Run:
         self.clock.clear()
         notes = tuple(note for subject in self.subjects for note in subject.notes)
         subject = f"'{self.layer.name}' {self.subjects[0].words}"
-        return Report(subject, checks, name, operations, notes, self.clock.spent)
+        whole = self._seconds(tasks[: len(checks)], checks)
+        return Report(subject, checks, name, operations, notes, self.clock.spent, whole)
+
+    def _seconds(self, tasks, checks):
+        """How long all checks take, about: as long as others where one was left out."""
+        known = [n for subject in self.subjects for n in subject.seconds.values()]
+        if not known:
+            return 0.0
+        usual, total = sum(known) / len(known), 0.0
+        for task, check in zip(tasks, checks):
+            seconds = task.subject.seconds.get(task.name, 0.0)
+            if check.status == "left out":
+                seconds = max(seconds, task.seconds(), usual)
+            total += seconds / task.subject.part
+        return max(total, self.clock.spent)
 
     def _checked(self, task):
         if self.clock.left < task.seconds():

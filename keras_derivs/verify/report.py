@@ -38,6 +38,7 @@ class Report:
     operations: tuple = ()
     notes: tuple = ()
     seconds: float = 0.0
+    whole: float = 0.0  # seconds that all of it needs, about; 0: not known
 
     @property
     def ok(self):
@@ -76,6 +77,8 @@ class Report:
             words += f", but {len(self.open)} of {len(self.checks)} checks are open"
             if self.left_out:
                 words += "; a larger `budget=` or `layers=` has time for them"
+            if self.left_out and self.whole:
+                words += f": all of it needs some {self.whole:.2g} s"
         if self.culprit:
             words += f"; the first layer at fault: {self.culprit}"
         if self.operations:

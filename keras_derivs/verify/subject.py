@@ -47,7 +47,8 @@ class Task:
     def run(self):
         start = time.monotonic()
         check = run(self.name, self._check, self.subject.whole)
-        self.subject.seconds[self.name] = time.monotonic() - start
+        if check.status != "left out":
+            self.subject.seconds[self.name] = time.monotonic() - start
         compared = self.settled and "strategy" in self.name
         return self.subject.noted(check) if compared and check.status == "ok" else check
 
@@ -62,6 +63,7 @@ class Subject:
     def __init__(self, problem, order, prefix):
         self.whole, self.order, self.prefix = problem, order, prefix
         self.notes, self.seconds = [], {}
+        self.part = 1.0  # of the work that all samples and directions are
 
     @cached_property
     def problem(self):
@@ -74,6 +76,7 @@ class Subject:
             problem, seconds = problem.at(num_pairs=1), seconds / problem.num_pairs
         count = len(problem.inputs[0])
         fewer = max(1, int(count / seconds)) if seconds > 1 and problem.stacks else count
+        self.part = fewer / count * problem.num_pairs / self.whole.num_pairs
         if fewer < count:
             self.notes.append(
                 f"{self.prefix}only the first {fewer} of {count} samples were looked at: there is "
