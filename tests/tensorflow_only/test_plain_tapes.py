@@ -173,18 +173,6 @@ def test_the_weights_slope_of_a_second_derivative(name, mode, float64):
     close(found, expected, SINGLE[2] if twin else DIFFERENCES[2])
 
 
-@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 5])
-@pytest.mark.parametrize("strategy", ["reverse", "taylor"])
-def test_integer_powers_at_zero(exponent, strategy, float64):
-    function = Function(lambda x: x**exponent + ops.sin(x))
-    model = keras.Sequential([keras.Input((1,), dtype="float64"), function])
-    found = kd.Partials(model, [(0,) * n for n in range(1, 5)], strategy=strategy)(np.zeros((1, 1)))
-    powers = np.array([0.0, 0.0, 0.0, 0.0])
-    if 1 <= exponent <= 4:
-        powers[exponent - 1] = np.prod(np.arange(1, exponent + 1))
-    close(np.ravel(found), powers + [1, 0, -1, 0], EXACT["float64"])
-
-
 def test_a_collocation_point_at_zero_spoils_no_weight(float64):
     """A plain tape's third derivative of x ** 2 at 0, as in the slope of a loss of u_xx, is NaN."""
     x = tf.zeros((1, 1), "float64")
@@ -238,33 +226,6 @@ def test_third_order_through_joined_inputs_under_xla(strategy):
     pinn.compile(loss=["mse"] * 2, optimizer=keras.optimizers.Adam(0.01), jit_compile=True)
     losses = pinn.fit(at, [np.ones((16, 1))] * 2, epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
-
-
-def decibels():
-    return layers.MelSpectrogram(4, 2, sampling_rate=8, num_mel_bins=2, min_freq=0.5, name="mel")
-
-
-REFUSED_ROWS = {
-    "batch normalisation in training": (
-        lambda: kd.Hessian(around(layers.BatchNormalization(name="norm")), training=True), "'norm'"
-    ),
-    "a batch mean": (
-        lambda: kd.Gradient(around(Function(lambda x: x - ops.mean(x, 0), name="mean"))), "'mean'"
-    ),
-    "a flip of the batch": (
-        lambda: kd.Gradient(around(Function(lambda x: x + ops.flip(x, 0), name="flip"))), "'flip'"
-    ),
-    "a limit relative to the loudest": (
-        lambda: kd.Jacobian(keras.Sequential([keras.Input((8,)), decibels()])), "'mel'"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED_ROWS)
-def test_coupled_rows_are_refused_by_name(name):
-    make, layer = REFUSED_ROWS[name]
-    with pytest.raises(ValueError, match=f"rows are independent.*{layer}"):
-        make()
 
 
 def test_plain_tapes_sum_over_coupled_rows(float64):
@@ -506,28 +467,6 @@ def test_forward_mode_under_a_trained_loss(make, float64):
     close(np.sum(found * along), total, DIFFERENCES[1])
 
 
-@pytest.mark.parametrize("strategy", ["tape", "auto"])
-@pytest.mark.parametrize("rows", [0, 1])
-def test_empty_batches_and_single_rows(rows, strategy):
-    model, x = around(layers.Dense(3)), apart((3,), 2).astype("float32")[:rows]
-    for layer, shape in ((kd.Gradient, (3,)), (kd.Hessian, (3, 3)), (kd.Laplacian, (1,))):
-        made = layer(model, strategy=strategy)
-        for mode in MODES:
-            assert run(made, x, mode).shape == (rows, *shape)
-
-
-def test_none_zeros_and_no_path_are_told_apart():
-    x, z = keras.Input((2,), name="x"), keras.Input((2,), name="z")
-    y = layers.Dense(1)(x)
-    linear = keras.Model([x, z], kd.hessian(y, x))
-    np.testing.assert_array_equal(linear([np.ones((3, 2))] * 2), np.zeros((3, 2, 2)))
-    with pytest.raises(ValueError, match="'z'|z"):
-        kd.gradient(y, z)
-    stopped = keras.Sequential([keras.Input((2,)), Function(ops.stop_gradient), layers.Dense(1)])
-    with pytest.raises(ValueError, match="(?s)no gradient reaches.*stopped at 'StopGradient'"):
-        kd.Gradient(stopped)
-
-
 @pytest.mark.filterwarnings("ignore:(?s).*destroy the mask")
 def test_masks_reach_every_copy_of_the_model(float64):
     """A tape around `tf.identity` of its input loses the mask, and padded steps get derivatives."""
@@ -543,17 +482,6 @@ def test_masks_reach_every_copy_of_the_model(float64):
     for layer in (kd.Gradient(model), kd.Hessian(model)):
         found = np.asarray(layer(x))
         assert np.all(found[:, 2] == 0) and np.any(found[:, 0] != 0)
-
-
-@pytest.mark.slow
-def test_rnn_hessians_in_fit():
-    x = keras.Input((3, 1))
-    u = layers.Dense(1)(layers.GRU(2)(x))
-    model = keras.Model(x, [u, kd.laplacian(u, x)])
-    model.compile(loss=["mse", "mse"], optimizer=keras.optimizers.Adam(0.01))
-    at, targets = points((8, 3, 1), "float32"), [np.ones((8, 1)), np.zeros((8, 1))]
-    losses = model.fit(at, targets, epochs=5, verbose=0).history["loss"]
-    assert losses[-1] < losses[0]
 
 
 class Recurrence(layers.Layer):
