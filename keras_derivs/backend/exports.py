@@ -43,7 +43,7 @@ def _for_derivatives(original, function):
     @functools.wraps(original)
     def export(model, filepath, verbose=None, input_signature=None, **kwargs):
         options = {"verbose": verbose, **kwargs}
-        if _holds_derivatives(model):
+        if holds_derivatives(model):
             signature = input_signature or signature_of(model)
             return function(model, str(filepath), signature, **options)
         return original(model, filepath, input_signature=input_signature, **options)
@@ -52,5 +52,6 @@ def _for_derivatives(original, function):
     return export
 
 
-def _holds_derivatives(model):
+def holds_derivatives(model):
+    """Whether a derivative layer is in the model, at any depth."""
     return any(getattr(type(layer), "is_derivative", False) is True for layer in layers_of(model))

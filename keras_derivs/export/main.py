@@ -6,10 +6,11 @@ import io
 from keras_derivs import backend
 from keras_derivs.engine.preference import preferring
 from keras_derivs.export import arguments, place
-from keras_derivs.export.compare import cases, compare
+from keras_derivs.export.compare import cases, compare, comparing
 from keras_derivs.export.formats import chosen
 from keras_derivs.typing import Any, Layer, Path
 
+TOLERANCE = 1e-5
 OTHER = {"taylor": "tape", "tape": "taylor"}
 KNOWN = {  # what converters say, in other words
     "xf64>": "it computes in float64, which LiteRT has not. Give `dtype='float32'` to arrays of "
@@ -30,7 +31,7 @@ def export(
     format: str | None = None,
     samples: Any = None,
     *,
-    tolerance: float = 1e-5,
+    tolerance: float = TOLERANCE,
     **kwargs: Any,
 ) -> float:
     """Export a model with derivatives, and compare the file with the model.
@@ -38,7 +39,8 @@ def export(
     Calls `model.export`, runs the file by the runtime of its format, which knows nothing of Keras
     and of this package, and compares the outputs with `model.predict`. Where `strategy="auto"`
     chose what the format cannot hold, the other engine is tried. The file appears at `path` when
-    all is well; otherwise an error says why, and what stood there before stays.
+    all is well; otherwise an error says why, and what stood there before stays. `model.export` of
+    a model with derivatives compares it, too, on numbers that it draws.
 
     Args:
         model: A `keras.Model` that has been built, or a derivative layer of such a model.
@@ -79,10 +81,10 @@ def export(
     format.check_packages()
     known = cases(model, samples)
     with place.beside(path) as temporary:
-        return _exported(model, temporary, format, known, tolerance, kwargs)
+        return exported(model, temporary, format, known, tolerance, kwargs)
 
 
-def _exported(model, path, format, known, tolerance, kwargs):
+def exported(model, path, format, known, tolerance, kwargs):
     """The largest difference of the file; where "auto" took an engine in vain, by the other."""
     reasons, taken = [], set()
     for engine in (None, *OTHER):
@@ -99,7 +101,7 @@ def _exported(model, path, format, known, tolerance, kwargs):
 
 
 def _trial(model, path, format, known, tolerance, kwargs):
-    with backend.for_format(format.name), _quiet():
+    with backend.for_format(format.name), comparing(), _quiet():
         options = {**format.options(model), **kwargs}
         arranged = format.arranged(model)
         arranged.export(str(path), format=format.name, **{"verbose": False, **options})
@@ -118,8 +120,8 @@ def _refused(model, format, reasons):
     return ValueError(
         f"`export` needs a model that {format.title} can hold and compute. Received: "
         f"'{model.name}', of which no file is left: {' Otherwise: '.join(words)} Try another "
-        f"`format=`, another `strategy=` of the derivative, or `tolerance=` if the numbers are as "
-        f"near as you need."
+        f"`format=`, another `strategy=` of the derivative, or `tolerance=` of "
+        f"`keras_derivs.export` if the numbers are as near as you need."
     )
 
 

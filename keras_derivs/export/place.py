@@ -10,13 +10,31 @@ import tempfile
 @contextlib.contextmanager
 def beside(path):
     """A path in a folder of its own beside; what is written there moves to `path` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path.parent))
+    folder = _folder(path)
     try:
         yield folder / path.name
         _move(folder, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path.parent))
+    except OSError as error:
+        raise type(error)(
+            f"`path=` needs a folder that can be written to. Received: '{path}' "
+            f"({error.strerror}). Choose another."
+        ) from error
+
+
+def keep_others(path, folder):
+    """Copy into a folder that will replace the one at `path` what stands there, and not in it."""
+    for item in path.iterdir() if path.is_dir() and folder.is_dir() else ():
+        if not (folder / item.name).exists():
+            copy = shutil.copytree if item.is_dir() else shutil.copy2
+            copy(item, folder / item.name)
 
 
 def clear(path):

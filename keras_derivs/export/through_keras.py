@@ -1,0 +1,93 @@
+"""`model.export` of models with derivatives: a file is compared here, too, before it appears."""
+
+import functools
+import pathlib
+import warnings
+
+import keras
+import numpy as np
+
+from keras_derivs.backend.exports import holds_derivatives
+from keras_derivs.export import arguments, place
+from keras_derivs.export.compare import Random, cases, comparing
+from keras_derivs.export.formats import FORMATS
+from keras_derivs.export.main import TOLERANCE, exported
+from keras_derivs.graph import private
+
+FUNCTIONS = {"tf_saved_model": "export_saved_model"}  # of Keras, others are called as the format
+LENGTH = 4  # of axes that the model leaves open
+
+
+def install():
+    """Let Keras's functions that write files compare those of models with derivatives."""
+    for format in FORMATS:
+        name = FUNCTIONS.get(format.name, f"export_{format.name}")
+        setattr(private.exporters, name, _compared(format, getattr(private.exporters, name)))
+
+
+def _compared(format, function):
+    function = getattr(function, "_keras_derivs_compared", function)
+
+    @functools.wraps(function)
+    def export(model, filepath, verbose=None, input_signature=None, **kwargs):
+        options = {"input_signature": input_signature, **kwargs}
+        if comparing.on or not holds_derivatives(model):
+            return function(model, filepath, verbose=verbose, **options)
+        known, reason = _known(format, model, input_signature)
+        if known is None:
+            function(model, filepath, verbose=verbose, **options)
+            return _warn(model, reason)
+        _export(format, model, pathlib.Path(filepath), known, options)
+        if verbose is not False:
+            print(f"Saved artifact at '{filepath}'.")
+
+    export._keras_derivs_compared = function
+    return export
+
+
+def _export(format, model, path, known, options):
+    options = {key: value for key, value in options.items() if value is not None}
+    with place.beside(path) as temporary:
+        exported(model, temporary, format, known, TOLERANCE, options)
+        place.keep_others(path, temporary)
+
+
+def _known(format, model, signature):
+    """What the model predicts of numbers that are drawn here, or why that is not known."""
+    try:
+        format.check_packages()
+        samples = _drawn(signature or private.signature_of(model))
+        return cases(model, samples), None
+    except Random:
+        raise
+    except Exception as error:
+        return None, " ".join(str(error).split())[:300]
+
+
+def _drawn(signature):
+    """Numbers for what a model is called on: normal ones, or zeros, which all integers may be."""
+    generator = np.random.default_rng(0)
+
+    def draw(spec):
+        rows = spec.shape[0] or arguments.NUM_SAMPLES
+        shape, dtype = [rows, *(n or LENGTH for n in spec.shape[1:])], _dtype(spec)
+        floating = keras.backend.is_float_dtype(dtype)
+        return (generator.normal(size=shape) if floating else np.zeros(shape)).astype(dtype)
+
+    (given,) = signature if isinstance(signature, (list, tuple)) else (signature,)
+    return keras.tree.map_structure(draw, given)
+
+
+def _dtype(spec):
+    return keras.backend.standardize_dtype(spec.dtype)
+
+
+def _warn(model, reason):
+    warnings.warn(
+        f"The file of '{model.name}' was not compared with the model: {reason} Call "
+        f"`keras_derivs.export`, with `samples=`, for a file that is known to be right.",
+        stacklevel=4,
+    )
+
+
+install()
