@@ -1,6 +1,7 @@
 """PyTorch: derivatives by `torch.autograd.grad`, whose graph is kept."""
 
 import contextlib
+import re
 
 import torch
 
@@ -26,6 +27,7 @@ from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"
 MODES = ()
+WITHOUT = re.compile(r"derivative for aten::_?(\w+?)(_backward)? is not implemented")
 _plainly = Switch()
 formulas.install()
 
@@ -54,11 +56,23 @@ def vjp(function, xs, num_pulls=1):
         if not pairs:
             return [None] * len(xs)
         ys, weights = zip(*pairs)
-        with torch.enable_grad():
+        with torch.enable_grad(), _named_operations():
             found = torch.autograd.grad(ys, xs, weights, create_graph=True, allow_unused=True)
         return [_stored(g) for g in found]
 
     return outputs, beside, pull
+
+
+@contextlib.contextmanager
+def _named_operations():
+    """What PyTorch says of an operation without a gradient, as an error of `NO_GRADIENT`."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = WITHOUT.fullmatch(str(error))
+        if found is None:
+            raise
+        raise NotImplementedError(f"{error}: {found[1]}") from error
 
 
 def _followed(x):
