@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from common import SEED, by_adam, by_lbfgs, network, relative_error
+from common import SEED, by_adam, network, on_all_data, relative_error
 from keras import ops
 
 import keras_derivs as kd
@@ -40,7 +40,7 @@ def run(width=20, depth=4, first=8000, steps=3000, count=2000):
     adam = by_adam(
         "Burgers, Adam", residual, lambda: (points(random, 300), np.zeros((300, 1))), first, rate
     )
-    figures = by_lbfgs("Burgers, L-BFGS", residual, points(random, count), steps)
+    figures = on_all_data("Burgers, L-BFGS", kd.lbfgs, residual, points(random, count), steps)
     grid = np.stack(np.meshgrid(np.linspace(0, 1, 100), np.linspace(-1, 1, 256)), -1).reshape(-1, 2)
     found = u.predict(grid, batch_size=len(grid), verbose=0)[:, 0]
     both = {key: figures[key] + adam[key] for key in figures}

@@ -8,8 +8,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-import keras_derivs as kd
-
 SEED = 0
 
 
@@ -42,12 +40,15 @@ def network(width, depth):
     return keras.Sequential([*hidden, keras.layers.Dense(1, dtype="float64")])
 
 
-def by_lbfgs(name, model, x, steps):
-    """Train the outputs towards zero at the points x; returns the steps and seconds it took."""
+def on_all_data(name, train, model, x, steps):
+    """Train the outputs towards zero at the points x, by `kd.lbfgs` or `kd.gauss_newton`.
+
+    Returns the steps and seconds it took.
+    """
     start = time.perf_counter()
     model.compile(loss="mse", jit_compile=True)
     zeros, progress = np.zeros((len(x), model.output_shape[1])), Progress(name)
-    history = kd.lbfgs(model, x, zeros, max_steps=steps, callbacks=[progress], verbose=0)
+    history = train(model, x, zeros, max_steps=steps, callbacks=[progress], verbose=0)
     return {"steps": len(history.epoch), "seconds": time.perf_counter() - start}
 
 
