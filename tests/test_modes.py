@@ -11,6 +11,7 @@ from models import build, points
 from truth import EXACT, close, numpy
 
 import keras_derivs as kd
+from keras_derivs import backend
 from keras_derivs.backend import override
 
 LAYERS = {
@@ -222,3 +223,17 @@ def test_memory_of_a_chunked_jacobian_is_bounded():
         if output.shape.is_fully_defined() and operation.type in ("Tanh", "MatMul")
     )
     assert largest <= 8 * 10 * 64
+
+
+def test_a_compiled_training_where_the_framework_can():
+    """PyTorch's compiler cannot differentiate twice: Keras says so, and trains without it."""
+    x = keras.Input((2,))
+    u = layers.Dense(1)(layers.Dense(4, "tanh")(x))
+    model = keras.Model(x, [u, kd.laplacian(u, x)])
+    data = points((8, 2)), [points((8, 1))] * 2
+    if backend.MODES:
+        model.compile("sgd", ["mse", "mse"], jit_compile=True)
+    else:
+        with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
+            model.compile("sgd", ["mse", "mse"], jit_compile=True)
+    assert np.isfinite(model.fit(*data, verbose=0).history["loss"][0])

@@ -152,6 +152,14 @@ def test_rounding_far_off_is_no_error():
     assert report, report
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "mixed_float16"])
+def test_half_precision_is_no_error(policy):
+    keras.utils.set_random_seed(1)
+    parts = [layers.Dense(16, "tanh", dtype=policy), layers.Dense(1, dtype=policy)]
+    report = verify(keras.Sequential([keras.Input((3,)), *parts]), points((4, 3)), order=1)
+    assert report, report
+
+
 def tanh_with_a_slope(far_off):
     """tanh, whose slope far off is not zero."""
 
@@ -467,6 +475,12 @@ WRONG = {
     "no layers": (
         lambda: verify(stack((3,), layers.Dense(1))[0], points((2, 3)), layers=[]),
         ValueError, r"layers=.*Received: \[\]",
+    ),
+    "numbers": (lambda: verify(layers.Dense(1), [[1.0, 2.0]]), TypeError, "arrays.*float.*numpy"),
+    "no samples": (lambda: verify(layers.Dense(1), points((0, 2))), ValueError, r"one sample.*\(0, 2\)"),
+    "not finite": (
+        lambda: verify(layers.Dense(1), np.array([[1.0, 2.0], [np.nan, 1.0]])),
+        ValueError, r"finite.*rows \[1\]",
     ),
     "coupled": (
         lambda: verify(kd.Gradient(build("scalar", "float32")[0], coupled=True), points((2, 3))),

@@ -17,9 +17,9 @@ import published
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 # name -> function, its arguments, and those of a quick look
 RUNS = {
-    "burgers": (burgers.run, {}, {"first": 300, "steps": 100, "count": 500}),
-    "convection": (failures.run, {"name": "convection"}, {"steps": 100, "count": 500}),
-    "reaction": (failures.run, {"name": "reaction", "steps": 3000}, {"steps": 100, "count": 500}),
+    "burgers": (burgers.run, {}, {"steps": 10, "count": 500}),
+    "convection": (failures.run, {"name": "convection"}, {"steps": 5, "count": 500}),
+    "reaction": (failures.run, {"name": "reaction", "count": 1500}, {"steps": 5, "count": 500}),
     **{
         f"hamiltonian {name}, {kind}": (
             hamiltonian.run, {"name": name, "kind": kind}, {"steps": 200})

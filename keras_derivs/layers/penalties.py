@@ -22,8 +22,8 @@ class GradientPenalty(OneEntry):
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
-        target: The norm that costs nothing: 0 for flat functions, 1 for the critic of a
-            Wasserstein GAN.
+        target: The norm that costs nothing: 0, the default, for flat functions, 1 for the critic
+            of a Wasserstein GAN.
         component: The entry of a vector output to differentiate, as for `Gradient`.
         coupled: Accept a model whose rows depend on each other, such as a critic with batch
             statistics: the gradient is that of the sum of y over the batch by each row.

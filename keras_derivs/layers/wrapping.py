@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_derivs import graph, limits
+from keras_derivs import backend, graph, limits
 from keras_derivs.audit import compilation
 from keras_derivs.graph import circles, losses, saving
 from keras_derivs.layers import arguments, calls, folding, precision
@@ -61,7 +61,9 @@ class WrappingLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
 
     @property
     def supports_jit(self) -> bool:
-        """Whether `compile(jit_compile="auto")` may take XLA; training adds an order."""
+        """Whether `compile(jit_compile=…)` may compile; training adds an order."""
+        if not backend.MODES:  # no compiler that can differentiate twice
+            return False
         plan = self._latest
         obstacle = plan and compilation.obstacle(self.model, plan.steps, plan.request.order + 1)
         return self._supports_jit and not obstacle

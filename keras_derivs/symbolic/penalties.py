@@ -16,7 +16,8 @@ def gradient_penalty(
         x: A symbolic tensor, or a list of those. A slice of a tensor that `y` is computed
             from stands for the matching part of that tensor. For a list the norm is over
             all of them.
-        target: The length that the gradient should have, in units of [y]/[x].
+        target: The length that the gradient should have, in units of [y]/[x]: 0, the default,
+            for flat functions, 1 for the critic of a Wasserstein GAN.
         component: The entry of a vector `y` to differentiate: an int, or a tuple of those;
             `"argmax"`, the largest; or an integer tensor of shape `(batch,)` or
             `(batch, 1)` with the entry of each row. A constant: the choice itself is not

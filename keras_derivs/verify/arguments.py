@@ -1,6 +1,7 @@
 """What `verify` may be called with."""
 
 import keras
+import numpy as np
 
 from keras_derivs.graph import private
 from keras_derivs.layers.base import DerivativeLayer
@@ -25,6 +26,28 @@ def check_layer(layer, order):
             f"'{layer.name}'. Leave it out."
         )
     check_derivative(layer)
+
+
+def check_samples(x):
+    """Raise unless `x` holds arrays with rows of finite numbers."""
+    for z in keras.tree.flatten(x):
+        if not hasattr(z, "shape") or not hasattr(z, "dtype"):
+            raise TypeError(
+                f"`verify` needs arrays or tensors of samples. Received: {type(z).__name__}. Give "
+                f"`numpy.array(…)` of the samples, one a row."
+            )
+        if 0 in z.shape[:1]:
+            raise ValueError(
+                f"`verify` needs one sample at least. Received: the shape {tuple(z.shape)}. Give "
+                f"some samples, one a row."
+            )
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(z.dtype)):
+            wrong = ~np.isfinite(keras.ops.convert_to_numpy(z).astype("float64"))
+            if wrong.any():
+                raise ValueError(
+                    f"`verify` needs samples of finite numbers. Received: NaN or infinity in rows "
+                    f"{np.unique(np.argwhere(wrong)[:, 0])[:9].tolist()}. Leave these out."
+                )
 
 
 def check_derivative(layer):

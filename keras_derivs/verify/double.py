@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_derivs.graph import private
 
+ROUNDING = {"bfloat16": 0.1, "float16": 0.02}  # some ten times that of a number
 BASE = ("name", "trainable", "dtype")  # what every layer's config has
 
 
@@ -22,7 +23,7 @@ def double(model, inputs):
             copy.set_weights(model.get_weights())
             _finalized(copy)
             found = copy(given, training=False)
-        if _agree(found, expected):
+        if _agree(found, expected, _rounding(model)):
             return copy, given, found
     except Exception:  # a layer that cannot be made again: it is checked in its own precision
         pass
@@ -87,14 +88,21 @@ def _is_float(dtype):
 
 def _as_double(x):
     x = keras.ops.convert_to_numpy(x)
-    return x.astype("float64") if np.issubdtype(x.dtype, np.floating) else x
+    floats = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+    return x.astype("float64") if floats else x
 
 
-def _agree(found, expected):
+def _rounding(model):
+    """By how much a model may differ from its copy, of its largest output."""
+    dtypes = {str(layer.compute_dtype) for layer in [model, *private.layers_of(model)]}
+    return next((size for dtype, size in ROUNDING.items() if dtype in dtypes), 1e-3)
+
+
+def _agree(found, expected, rounding):
     pairs = zip(keras.tree.flatten(found), keras.tree.flatten(expected))
-    return all(_close(*map(keras.ops.convert_to_numpy, pair)) for pair in pairs)
+    return all(_close(*map(_as_double, pair), rounding) for pair in pairs)
 
 
-def _close(a, b):
+def _close(a, b, rounding):
     scale = np.max(np.abs(b), initial=0, where=np.isfinite(b))
-    return np.allclose(a, b, rtol=0, atol=1e-3 * scale, equal_nan=True)
+    return np.allclose(a, b, rtol=0, atol=rounding * scale, equal_nan=True)

@@ -57,8 +57,9 @@ def verify(
         derivative in it.
 
     Raises:
-        ValueError: There is no float input or output, or an argument is not one of those.
-        TypeError: `layer` is not a layer.
+        ValueError: There is no float input or output, no sample, or one that is not finite, or an
+            argument is not one of those.
+        TypeError: `layer` is not a layer, or `x` holds something else than arrays.
 
     Example:
 
@@ -69,6 +70,7 @@ def verify(
     True
     """
     arguments.check_layer(layer, order)
+    arguments.check_samples(x)
     names = arguments.check_names(layers, layer)
     clock = Clock(arguments.check_budget(budget))
     with warnings.catch_warnings(), backend.double():
