@@ -1,4 +1,7 @@
-"""Burgers' equation as in Raissi, Perdikaris and Karniadakis (2019), by Gauss-Newton steps in float64."""
+"""Burgers' equation as in Raissi, Perdikaris and Karniadakis (2019).
+
+By Gauss-Newton steps in float64.
+"""
 
 import keras
 import numpy as np

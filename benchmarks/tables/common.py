@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 SEED = 0
+COMPILED = keras.backend.backend() != "torch"  # which cannot compile second derivatives
 
 
 class Progress(keras.callbacks.Callback):
@@ -46,7 +47,7 @@ def on_all_data(name, train, model, x, steps):
     Returns the steps and seconds it took.
     """
     start = time.perf_counter()
-    model.compile(loss="mse", jit_compile=True)
+    model.compile(loss="mse", jit_compile=COMPILED)
     zeros, progress = np.zeros((len(x), model.output_shape[1])), Progress(name)
     history = train(model, x, zeros, max_steps=steps, callbacks=[progress], verbose=0)
     return {"steps": len(history.epoch), "seconds": time.perf_counter() - start}
@@ -69,6 +70,6 @@ class Batches(keras.utils.PyDataset):
 def by_adam(name, model, batch, steps, rate=1e-3):
     """Train on the mean square by Adam on what `batch()` returns."""
     start = time.perf_counter()
-    model.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=True)
+    model.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=COMPILED)
     model.fit(Batches(batch, steps // 10), epochs=10, callbacks=[Progress(name)], verbose=0)
     return {"steps": steps, "seconds": time.perf_counter() - start}

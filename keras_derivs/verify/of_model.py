@@ -21,8 +21,8 @@ def subjects_of(model, given, outputs, order, seed, clock, prefix=""):
             f"`verify` needs a float input and a float output. Received: inputs "
             f"{[a.dtype.name for a in inputs]} and outputs "
             f"{[keras.backend.standardize_dtype(y.dtype) for y in outputs]} of '{model.name}'. "
-            f"Give numbers as floats, `x.astype('float32')`; cut off what turns integers into floats, "
-            f"such as an embedding."
+            f"Give numbers as floats, `x.astype('float32')`; cut off what turns integers into "
+            f"floats, such as an embedding."
         )
     subjects = []
     for output in chosen:
