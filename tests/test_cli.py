@@ -272,7 +272,7 @@ def bad_files(here):
 WRONG = {
     "sensitivities none.keras houses.csv": "no such file",
     "sensitivities houses.csv houses.csv": "saved as .keras",
-    "sensitivities cut.keras houses.csv": "cut.keras",
+    "sensitivities cut.keras houses.csv": "cut.keras: no Keras model.*no archive",
     "sensitivities code.keras houses.csv": "code.keras",
     "sensitivities house.keras none.csv": "no such file",
     "sensitivities house.keras house.keras": "needs the suffix",

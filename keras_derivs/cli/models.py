@@ -1,6 +1,8 @@
 """Models from files, and the columns that feed them."""
 
+import os
 import re
+import zipfile
 from dataclasses import dataclass
 
 import keras
@@ -14,6 +16,11 @@ from keras_derivs.tables.problem import reported
 
 def load(path):
     """The model in a .keras file, in Keras's safe mode: no code of the file runs."""
+    if os.path.isfile(path) and not zipfile.is_zipfile(path):
+        raise Problem(
+            f"{path}: no Keras model is in this file, which is no archive. Write one with "
+            f"`model.save('NAME.keras')`."
+        )
     with reported(path):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
 

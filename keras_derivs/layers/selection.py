@@ -97,7 +97,7 @@ def resolve(axes, shape, name):
         raise ValueError(
             f"`{name}=` needs one selection per axis of a tensor of shape {_batched(shape)}, "
             f"the batch axis left out: {len(shape)}. Received: {len(axes)}, {shown(axes)}. "
-            f"Select a whole axis with `slice(None)`."
+            f"Select whole axes with `slice(None)` where several entries may be taken."
         )
     if None in shape:
         raise ValueError(
