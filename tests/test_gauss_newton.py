@@ -138,6 +138,34 @@ def test_rows_that_depend_on_each_other_make_it_slower_not_wrong():
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 
+def recurrent():
+    x = keras.Input((4, 2), dtype="float64")
+    return keras.Model(x, layers.Dense(1)(layers.LSTM(3)(x))), points((9, 4, 2), "float64")
+
+
+def second_derivatives():
+    """The last bias has no part in them."""
+    x = keras.Input((2,), dtype="float64")
+    u = layers.Dense(1)(layers.Dense(4, "tanh")(x))
+    return keras.Model(x, kd.hessian(u, x)), points((9, 2), "float64")
+
+
+def convolution():
+    x = keras.Input((5, 5, 1), dtype="float64")
+    h = layers.MaxPooling2D()(layers.Conv2D(2, 2, activation="tanh")(x))
+    return keras.Model(x, layers.Dense(2)(layers.Flatten()(h))), points((9, 5, 5, 1), "float64")
+
+
+@pytest.mark.parametrize("make", [recurrent, second_derivatives, convolution])
+def test_networks_of_all_kinds(make, float64):
+    """At a loss of zero, the Gauss-Newton matrix of mean squares is the Hessian."""
+    keras.utils.set_random_seed(0)
+    model, x = make()
+    model.compile(loss="mse")
+    matrix, objective = matrix_of(model, x, as_numpy(model(x)))
+    assert np.max(np.abs(matrix - differences(objective))) < 1e-6
+
+
 def test_a_loss_that_is_not_finite_is_not_taken():
     model, x, y = logarithm(), np.ones((4, 1)), np.full((4, 1), -50.0)
     kd.gauss_newton(model, x, y, verbose=0)

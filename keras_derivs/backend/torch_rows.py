@@ -21,11 +21,12 @@ def _rows(inputs, part):
 def _of_rows(function, xs, inputs, columns):
     with torch.enable_grad():
         found = function(xs, inputs).reshape(-1)
-    if not found.requires_grad:
-        return found.new_zeros(len(found) // columns, columns, sum(x.numel() for x in xs))
     each = torch.eye(len(found), dtype=found.dtype, device=found.device)
-    gradients = torch.autograd.grad(
-        found, xs, each, is_grads_batched=True, allow_unused=True, materialize_grads=True
-    )
-    flat = [g.reshape(len(found), -1) for g in gradients]
+    gradients = [None] * len(xs)
+    if found.requires_grad:
+        gradients = torch.autograd.grad(found, xs, each, is_grads_batched=True, allow_unused=True)
+    flat = [
+        found.new_zeros(len(found), x.numel()) if g is None else g.reshape(len(found), -1)
+        for x, g in zip(xs, gradients)
+    ]
     return torch.cat(flat, dim=1).reshape(-1, columns, sum(x.numel() for x in xs))

@@ -1,5 +1,7 @@
 """Jacobians of functions of single rows, for all rows at once."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -17,7 +19,22 @@ def jacobians_of_rows(function, xs, inputs, columns):
         with exact.gradients():
             return tf.stack([_flat(tape.gradient(y, xs, None, "zero")) for y in outputs])
 
-    return tf.vectorized_map(of_row, inputs)
+    with _quiet():
+        try:
+            return tf.vectorized_map(of_row, inputs, fallback_to_while_loop=False)
+        except (NotImplementedError, TypeError, ValueError):  # such as loops that are recorded
+            return tf.map_fn(of_row, inputs, fn_output_signature=xs[0].dtype)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TensorFlow logs what it cannot vectorise."""
+    logger = tf.get_logger()
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _flat(gradients):
