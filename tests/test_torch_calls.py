@@ -1,5 +1,8 @@
 """What PyTorch loses of a derivative without a word is told when the layer is made."""
 
+import importlib
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -89,3 +92,18 @@ def test_no_gradient_is_kept_where_none_is_recorded():
         assert keras.tree.flatten(layer(X))[-1].requires_grad
         with torch.no_grad():
             assert not any(one.requires_grad for one in keras.tree.flatten(layer(X)))
+
+
+def test_what_another_thread_draws_is_not_drawn_here():
+    torch_random = importlib.import_module("keras_derivs.backend.torch_random")
+    with torch_random.held():
+        other = threading.Thread(target=torch.rand, args=(3,))
+        other.start()
+        other.join()
+        torch.nn.functional.dropout(torch.ones(3), 0.0)
+        assert not torch_random.drawn()
+        torch.nn.functional.dropout(torch.ones(3), 0.5)
+        assert torch_random.drawn()
+        torch_random.again()
+        assert not torch_random.drawn()
+    assert not torch_random.drawn()

@@ -7,6 +7,7 @@ import contextlib
 import threading
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _local = threading.local()
 
@@ -24,14 +25,27 @@ def restore(before):
         torch.cuda.set_rng_state_all(of_devices)
 
 
+class _Drawing(TorchDispatchMode):
+    """Notes what draws in this thread; others may use the same generators meanwhile."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if torch.Tag.nondeterministic_seeded not in function.tags:
+            return function(*args, **(kwargs or {}))
+        before = states()  # dropout of rate 0 draws nothing
+        found = function(*args, **(kwargs or {}))
+        _local.drawn = drawn() or not all(map(torch.equal, before, states()))
+        return found
+
+
 @contextlib.contextmanager
 def held(seed=0):
     """Every pass inside draws the same numbers; none of them counts afterwards."""
     outer, before = getattr(_local, "start", None), states()
     torch.manual_seed(seed)
-    _local.start = states()
+    _local.start, _local.drawn = states(), False
     try:
-        yield
+        with _Drawing():
+            yield
     finally:
         _local.start = outer
         restore(before)
@@ -52,9 +66,9 @@ def again():
     """A pass begins: draw from the start."""
     if getattr(_local, "start", None):
         restore(_local.start)
+        _local.drawn = False
 
 
 def drawn():
     """Whether numbers were drawn since the last start."""
-    start = getattr(_local, "start", None)
-    return bool(start) and not all(map(torch.equal, start, states()))
+    return bool(getattr(_local, "start", None)) and _local.drawn
