@@ -14,7 +14,6 @@ from test_lbfgs import (
     linear,
     logarithm,
     ridge,
-    two_outputs,
     weights_of,
 )
 
@@ -95,26 +94,6 @@ def test_a_quadratic_loss_takes_few_steps(float64):
     assert np.all(np.diff(history.history["loss"]) <= 0)
 
 
-def test_in_float32():
-    model, x, y, expected = ridge()
-    assert isinstance(kd.gauss_newton(model, x, y, verbose=0), keras.callbacks.History)
-    assert np.max(np.abs(weights_of(model) - expected)) < 1e-3
-
-
-def test_the_loss_is_that_of_fit():
-    model, x, y, weights = two_outputs()
-    seen = []
-
-    def at_end(epoch, logs):
-        seen.append((logs, model.evaluate(x, y, 20, 0, weights, return_dict=True)))
-
-    watch = keras.callbacks.LambdaCallback(on_epoch_end=at_end)
-    history = kd.gauss_newton(model, x, y, weights, max_steps=3, verbose=0, callbacks=[watch])
-    assert len(seen) == 3 and set(history.history) == set(seen[0][1])
-    for found, expected in seen:
-        assert found == pytest.approx(expected, rel=1e-5)
-
-
 def test_it_comes_further_than_lbfgs_on_a_loss_of_physics(float64):
     """A step takes the time of some ten of L-BFGS."""
     ends = []
@@ -124,18 +103,6 @@ def test_it_comes_further_than_lbfgs_on_a_loss_of_physics(float64):
         history = train(model, x, y, weights, max_steps=steps, verbose=0)
         ends.append(history.history["loss"][-1])
     assert ends[1] < 0.5 * ends[0], ends
-
-
-def test_rows_that_depend_on_each_other_make_it_slower_not_wrong():
-    model = keras.Sequential(
-        [keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(1)]
-    )
-    model.compile(loss="mse")
-    before = [as_numpy(v).copy() for v in model.non_trainable_variables]
-    x, y = points((32, 3)), points((32, 1), seed=2)
-    history = kd.gauss_newton(model, x, y, max_steps=5, verbose=0)
-    assert all(np.array_equal(*pair) for pair in zip(before, model.non_trainable_variables))
-    assert history.history["loss"][-1] < history.history["loss"][0]
 
 
 def recurrent():

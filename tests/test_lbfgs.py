@@ -1,4 +1,7 @@
-"""Full-batch training by L-BFGS, against closed forms and against `fit`."""
+"""Full-batch training by L-BFGS, against closed forms and against `fit`.
+
+What is asked of each way to train is asked of Gauss-Newton steps, too.
+"""
 
 import sys
 
@@ -10,6 +13,8 @@ from models import points
 
 import keras_derivs as kd
 from keras_derivs.training.lbfgs import steps_kept as kept
+
+TRAIN = [kd.lbfgs, kd.gauss_newton]
 
 
 def as_numpy(x):
@@ -45,9 +50,10 @@ def test_a_quadratic_loss_reaches_its_minimum_in_float64(float64):
     assert np.all(np.diff(history.history["loss"]) <= 0)
 
 
-def test_a_quadratic_loss_reaches_its_minimum_in_float32():
+@pytest.mark.parametrize("train", TRAIN)
+def test_a_quadratic_loss_reaches_its_minimum_in_float32(train):
     model, x, y, expected = ridge()
-    assert isinstance(kd.lbfgs(model, x, y, verbose=0), keras.callbacks.History)
+    assert isinstance(train(model, x, y, verbose=0), keras.callbacks.History)
     assert np.max(np.abs(weights_of(model) - expected)) < 1e-3
 
 
@@ -90,7 +96,8 @@ def two_outputs():
     return model, x, targets, {"u": np.linspace(0, 1, 20), "slope": np.linspace(1, 2, 20)}
 
 
-def test_the_loss_is_that_of_fit():
+@pytest.mark.parametrize("train", TRAIN)
+def test_the_loss_is_that_of_fit(train):
     model, x, y, weights = two_outputs()
     seen = []
 
@@ -98,11 +105,11 @@ def test_the_loss_is_that_of_fit():
         seen.append((logs, model.evaluate(x, y, 20, 0, weights, return_dict=True)))
 
     watch = keras.callbacks.LambdaCallback(on_epoch_end=at_end)
-    history = kd.lbfgs(model, x, y, weights, max_steps=3, verbose=0, callbacks=[watch])
+    history = train(model, x, y, weights, max_steps=3, verbose=0, callbacks=[watch])
     assert len(seen) == 3 and set(history.history) == set(seen[0][1])
     for found, expected in seen:
         assert found == pytest.approx(expected, rel=1e-5)
-    again = kd.lbfgs(model, x, y, weights, max_steps=3, verbose=0)
+    again = train(model, x, y, weights, max_steps=3, verbose=0)
     assert max(again.history["loss"]) < history.history["loss"][-1]  # it goes on
 
 
@@ -123,14 +130,15 @@ def test_it_shows_its_progress(capsys):
     assert "3/3" in shown and "loss:" in shown and "mae:" in shown
 
 
-def test_state_and_seeds_stay():
+@pytest.mark.parametrize("train", TRAIN)
+def test_state_and_seeds_stay(train):
     model = keras.Sequential(
         [keras.Input((3,)), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(1)]
     )
     model.compile(loss="mse")
     before = [as_numpy(v).copy() for v in model.non_trainable_variables]
     x, y = points((32, 3)), points((32, 1), seed=2)
-    history = kd.lbfgs(model, x, y, max_steps=5, verbose=0)
+    history = train(model, x, y, max_steps=5, verbose=0)
     assert all(np.array_equal(*pair) for pair in zip(before, model.non_trainable_variables))
     assert history.history["loss"][-1] < history.history["loss"][0]
 

@@ -37,8 +37,8 @@ class Curvature:
     def _bends(self, values, x, y, sample_weight):
         """Second derivatives of the loss, none of them negative: (rows, columns), by each output
         alone, and by each weight, of regularisers."""
-        predicted = keras.tree.flatten(self._predicted(values, x))
-        structure = self.structure
+        structure = self._predicted(values, x)
+        predicted = keras.tree.flatten(structure)
         differentiable = [k for k, z in enumerate(predicted) if _is_float(z)]
 
         def loss(xs):
@@ -77,9 +77,7 @@ class Curvature:
 
     def _predicted(self, values, x):
         with self.objective.at(values):
-            predicted = self.model(x, training=True)
-        self.structure = predicted
-        return predicted
+            return self.model(x, training=True)
 
 
 def _rows(data, part):

@@ -105,7 +105,8 @@ class GaussNewton(Run):
         if not np.isfinite(matrix).all():
             self._warn(
                 f"the derivatives of '{self.model.name}' by its weights are not finite. Look for "
-                f"the cause with `verify`, or train by `lbfgs`."
+                f"the cause with `verify`, or train by `lbfgs`.",
+                stacklevel=6,
             )
             return False
         if self.damping is None:

@@ -8,44 +8,27 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import zoo
 from keras import layers, ops
 from models import points
+from trap_models import (
+    NESTED,
+    POOL,
+    RESIZE,
+    SMALL,
+    UP,
+    Function,
+    Recurrence,
+    apart,
+    around,
+    before_each_sine,
+    resampling,
+)
 from truth import DIFFERENCES, EXACT, SINGLE, close, hessian, jacobian, predict
-from zoo import Resampled
 
 import keras_derivs as kd
 from keras_derivs import backend
 
 MODES = ("eager", *backend.MODES)
-
-
-class Function(layers.Layer):
-    """A layer of one function, as users write them."""
-
-    def __init__(self, function, name=None):
-        super().__init__(name=name)
-        self.function = function
-
-    def call(self, x):
-        return self.function(x)
-
-
-def around(layer, shape=(3,)):
-    """x^3, the layer, tanh, one output; the weights are the same for the same shapes."""
-    keras.utils.set_random_seed(0)
-    x = keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype)
-    h = layer(x * x * x)
-    h = h if len(h.shape) == 2 else layers.Flatten()(h)
-    model = keras.Model(x, layers.Dense(1)(ops.tanh(h)))
-    zoo.scatter(model)
-    return model
-
-
-def apart(shape, samples=2):
-    """Distinct numbers, away from ties and kinks."""
-    numbers = np.linspace(0.3, 1.2, samples * int(np.prod(shape)))
-    return np.random.default_rng(3).permutation(numbers).reshape(samples, *shape)
 
 
 def run(function, x, mode):
@@ -79,15 +62,6 @@ def exact_lrn(x):
     return x / ops.sqrt(1 + 0.5 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:]))
 
 
-def resampling(cls, *args, **options):
-    def layer():
-        return cls(*args, **options)
-
-    return layer, lambda: Resampled(cls(*args, **options, dtype="float32"))
-
-
-UP, RESIZE, POOL = layers.UpSampling2D, layers.Resizing, layers.MaxPooling2D
-SMALL = (2, 2, 1)
 WRONG, REFUSED, IN_GRAPHS = "wrong in every mode", "an error", "wrong in graphs"
 # name -> (shape of x, (layer, its equivalent in float64 if it has none), what plain tapes do)
 SECOND = {
@@ -484,15 +458,6 @@ def test_masks_reach_every_copy_of_the_model(float64):
         assert np.all(found[:, 2] == 0) and np.any(found[:, 0] != 0)
 
 
-class Recurrence(layers.Layer):
-    """A `scan` over time, and a count of turns."""
-
-    def call(self, x):
-        add = lambda c, t: (ops.tanh(c + t), ops.sin(c) * t)  # noqa: E731
-        _, y = ops.scan(add, x[:, 0] ** 2, ops.swapaxes(x, 0, 1))
-        return ops.fori_loop(0, 2, lambda n, z: ops.sin(z) * z, ops.swapaxes(y, 0, 1))
-
-
 def squared(bound=None):
     """Each entry is squared until it is small, at most `bound` times; those above 1 never are."""
     large = lambda y: ops.abs(y) > 0.01  # noqa: E731
@@ -517,33 +482,15 @@ def test_a_loop_without_a_bound():
     assert bounded.supports_jit and not slopes.supports_jit
 
 
-NESTED = {  # loops within loops, whose number of turns a gradient hands from one to the other
-    "fori_loop": lambda x: ops.fori_loop(0, 3, lambda _, y: _twice(x, y), x),
-    "scan": lambda x: ops.scan(lambda y, _: (_twice(x, y), None), x, None, 3)[0],
-    "vectorized_map": lambda x: ops.vectorized_map(lambda row: _twice(row, row), x),
-}
-
-
-def _twice(x, y):
-    return ops.fori_loop(0, 2, lambda _, z: ops.sin(z) + x, y)
-
-
 @pytest.mark.parametrize("name", NESTED)
 def test_a_loop_in_another_is_right_but_under_xla(name):
     slopes = kd.Jacobian(keras.Sequential([keras.Input((2,)), Function(NESTED[name])]))
     x = apart((2,)).astype("float32")
     by_hand = 1
-    for h in _before_each_sine(x, 1 if name == "vectorized_map" else 3):
+    for h in before_each_sine(x, 1 if name == "vectorized_map" else 3):
         by_hand = 1 + np.cos(h) * by_hand
     close(tf.function(slopes)(x), np.eye(2) * by_hand[:, None], EXACT["float32"])
     with pytest.raises(
         ValueError, match="(?s)XLA.*While.*outside of `vectorized_map` and of other"
     ):
         tf.function(slopes, jit_compile=True)(x)
-
-
-def _before_each_sine(x, outer):
-    found = [x]
-    for _ in range(2 * outer - 1):
-        found.append(np.sin(found[-1]) + x)
-    return found
