@@ -262,3 +262,35 @@ def test_a_root_squared(float64):
     model = layer(lambda x: ops.sqrt(x) ** 2, (1,))
     close(kd.Gradient(model)(np.zeros((1, 1))), [[1.0]], EXACT["float64"])
     assert np.isinf(numpy(kd.Gradient(layer(ops.sqrt, (1,)))(np.zeros((1, 1)))))
+
+
+@pytest.mark.parametrize("place", ["HSVToRGB", "StopGradient"])
+def test_what_is_lost_before_a_second_argument(place):
+    """An argument of a custom gradient that is computed from another is none of its results."""
+    lost = {"HSVToRGB": tf.image.hsv_to_rgb, "StopGradient": ops.stop_gradient}[place]
+
+    @tf.custom_gradient
+    def product(a, b):
+        return a * b, lambda slope: (slope * b, slope * a)
+
+    x = keras.Input((3,))
+    function = layers.Lambda(lambda x: ops.sum(product(x, lost(x)), 1, keepdims=True))
+    model = keras.Model(x, function(x))
+    told = {"HSVToRGB": pytest.raises(ValueError, match="'HSVToRGB' in 'lambda.* on the way")}
+    with told.get(place) or pytest.warns(UserWarning, match="'StopGradient' in 'lambda"):
+        kd.Gradient(model)
+
+
+def test_what_a_file_stops_inside_of_a_custom_gradient(tmp_path):
+    """The results of a custom gradient are known by it, in a SavedModel too."""
+
+    @tf.custom_gradient
+    def square(x):
+        return x * tf.stop_gradient(x), lambda slope: 2 * x * slope
+
+    x = keras.Input((2,))
+    model = keras.Model(x, layers.Lambda(lambda x: ops.sum(square(x), 1, keepdims=True))(x))
+    model.export(tmp_path / "model", verbose=False)
+    layer = layers.TFSMLayer(tmp_path / "model", call_endpoint="serve")
+    found = kd.Gradient(keras.Model(x, layer(x)))(np.array([[1.0, 2.0]], "float32"))
+    close(found, [[2, 4]], EXACT["float32"])

@@ -5,7 +5,6 @@ depends on an input and the output depends on it, other than through a stopped g
 """
 
 import collections
-import graphlib
 
 import tensorflow as tf
 
@@ -21,7 +20,7 @@ from keras_derivs.backend.tensorflow import (
     quotients,
     state,
 )
-from keras_derivs.backend.tensorflow.node_types import CUSTOM, author, is_own, type_of
+from keras_derivs.backend.tensorflow.node_types import author, is_own, num_results, type_of
 
 # No gradient, and no word of it: the derivative would lack what passes through them.
 LOST = {
@@ -122,7 +121,7 @@ def _on_the_way(graph, inputs, outputs):
 
 def _walk(nodes, starts, ends, library, scope, turning=False):
     reached = _forward(nodes, starts)
-    needed = _backward(nodes, ends, reached)
+    needed = _backward(nodes, ends)
     between = reached & needed - starts | comparisons.added(nodes, reached, needed)
     points = comparisons.at_points(nodes, reached)
     by_name, found = {node.name: node for node in nodes}, []
@@ -169,47 +168,18 @@ def _forward(nodes, starts):
     return reached
 
 
-def _backward(nodes, ends, reached):
+def _backward(nodes, ends):
     """The names of what `ends` vary with, other than through a stopped gradient."""
     by_name = {node.name: node for node in nodes}
-    ranks = _ranks(by_name) if any(CUSTOM in node.attr for node in nodes) else {}
     needed, waiting = set(ends), list(ends)
     while waiting:
         node = by_name.get(waiting.pop())
         if node is None or node.op == "StopGradient" or node.op in ENDS or _is_logical(node):
             continue
-        sources = set(inlined.sources(node))
-        if CUSTOM in node.attr:  # it has results as inputs, too, which pass no gradient on
-            sources = {
-                s for s in sources & reached if not _depends(by_name, ranks, s, sources - {s})
-            }
-        waiting.extend(sources - needed)
-        needed |= sources
+        read = set(inlined.sources(node)[num_results(node) :])
+        waiting.extend(read - needed)
+        needed |= read
     return needed
-
-
-def _ranks(by_name):
-    """Numbers of the nodes that rise along every path."""
-    read = {name: inlined.sources(node) for name, node in by_name.items()}
-    order = graphlib.TopologicalSorter(read)
-    return {name: rank for rank, name in enumerate(order.static_order())}
-
-
-def _depends(by_name, ranks, source, others):
-    """Whether a node is computed from one of the others; what ranks below them all is not."""
-    lowest = min((ranks[other] for other in others), default=len(ranks))
-    seen, waiting = {source}, [source]
-    while waiting:
-        node = by_name.get(waiting.pop())
-        if node is None or node.op in ENDS or _is_logical(node):
-            continue
-        sources = set(inlined.sources(node))
-        if sources & others:
-            return True
-        fresh = {s for s in sources - seen if ranks[s] > lowest}
-        seen |= fresh
-        waiting.extend(fresh)
-    return False
 
 
 def _is_logical(node):
