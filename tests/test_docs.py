@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_docstrings(name):
 def test_public_names_are_documented():
     for name in keras_derivs.__all__:
         assert getattr(keras_derivs, name).__doc__, name
+
+
+def documented():
+    modules = keras_derivs, keras_derivs.plotting
+    return {n: getattr(m, n) for m in modules for n in m.__all__ if callable(getattr(m, n))}
+
+
+@pytest.mark.parametrize("name", documented())
+def test_sections_of_public_docstrings(name):
+    public = documented()[name]
+    text = inspect.getdoc(public)
+    is_layer = isinstance(public, type)
+    sections = ["Input shape", "Output shape"] if is_layer else ["Returns"]
+    missing = [s for s in ("Args", *sections, "Raises", "Example") if f"\n{s}:\n" not in text]
+    assert not missing
+    if is_layer:
+        assert "strategy: `" in text or "As for `Jacobian`" in text
 
 
 def test_every_notebook_has_a_card_with_a_picture():

@@ -66,10 +66,10 @@ def explain(arguments):
 
 def _formats():
     """Each format of a file, and whether it can be written and checked here."""
-    return [[form.title, _lacks(form) or "yes"] for form in FORMATS]
+    return [[form.title, _obstacle(form) or "yes"] for form in FORMATS]
 
 
-def _lacks(form):
+def _obstacle(form):
     """Why files of a format cannot be written or checked here, or `None`."""
     try:
         return form.check_packages()
@@ -79,7 +79,7 @@ def _lacks(form):
 
 def _try_exports(layers, samples):
     """Show which derivatives `export` writes to which of the formats that are possible here."""
-    formats = [form for form in FORMATS if not _lacks(form)]
+    formats = [form for form in FORMATS if not _obstacle(form)]
     rows, reasons = [], []
     with tempfile.TemporaryDirectory() as folder, progress("exports") as tell:
         for name, layer in layers.items():

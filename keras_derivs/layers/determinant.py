@@ -24,7 +24,7 @@ class LogDeterminant(DerivativeLayer):
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
-        **kwargs: As for `Gradient`.
+        **kwargs: As for `Jacobian`.
 
     Input shape:
         That of the model.

@@ -19,7 +19,8 @@ class Gradient(OneEntry):
             int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
             `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
             A label out of range is an error, in a graph its derivative is NaN.
-        strategy: `"auto"`, or the name of a strategy.
+        strategy: `"reverse"`, one backward pass, which `"auto"` takes; `"forward"` or
+            `"taylor"`, a pass for each entry of the input, where that is asked for.
         chunk_size: How many derivatives to compute at once. All by default.
         return_value: Return `(y, derivative)`, both from one pass.
         training: `False` (default): the derivative of the model in inference, which changes

@@ -40,6 +40,9 @@ class Hessian(_OfSecondOrder):
             int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
             `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
             A label out of range is an error, in a graph its derivative is NaN.
+        strategy: `"taylor"` (one pass forward with polynomials; taken where every operation has a
+            Taylor rule and it needs fewer passes), `"reverse"` (nested backward passes) or
+            `"auto"` (default), the cheaper of them.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -90,6 +93,9 @@ class HessianDiagonal(_OfSecondOrder):
             int for each axis; `"argmax"`, the largest; or `"labels"`: the layer is called on
             `[x, labels]`, integers of shape `(batch,)` or `(batch, 1)`. The choice is a constant.
             A label out of range is an error, in a graph its derivative is NaN.
+        strategy: `"taylor"` (one pass forward with polynomials; taken where every operation has a
+            Taylor rule and it needs fewer passes), `"reverse"` (nested backward passes) or
+            `"auto"` (default), the cheaper of them.
         **kwargs: As for `Gradient`.
 
     Input shape:

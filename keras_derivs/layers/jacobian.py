@@ -21,8 +21,11 @@ class Jacobian(DerivativeLayer):
             Every input by default.
         output: Name or position of the output, for a model with several. All of them by default,
             in the structure in which the model returns them.
-        **kwargs: As for `Gradient`. Strategies: `"reverse"` takes a pass for each output,
-            `"forward"` one for each input; `"auto"` takes the fewer.
+        strategy: `"reverse"` (a backward pass for each entry of the output), `"forward"` (a pass
+            for each entry of the input), `"taylor"` (one pass forward with polynomials, for few
+            entries of the input), `"tape"` (the better of the first two) or `"auto"` (default),
+            the cheapest of them.
+        **kwargs: As for `Gradient`.
 
     Input shape:
         That of the model.

@@ -42,6 +42,9 @@ class Laplacian(SampledLayer):
         sampling: `"directions"` of random signs, or `"coordinates"`, some of the entries of the
             inputs.
         seed: Seed of the random directions.
+        strategy: `"taylor"` (one pass forward with polynomials; taken where every operation has a
+            Taylor rule and it needs fewer passes), `"reverse"` (nested backward passes) or
+            `"auto"` (default), the cheaper of them.
         **kwargs: As for `Gradient`.
 
     Input shape:

@@ -31,6 +31,10 @@ class Partials(DerivativeLayer):
         wrt: Name or position of the input that `terms` counts, or a list of those, counted one
             after the other. Every input by default.
         output: Name or position of the output, for a model with several.
+        strategy: `"taylor"` (one pass forward with polynomials, with a coefficient for each
+            derivative and those that lead to it), `"reverse"` or `"tape"` (nested backward
+            passes, taken where an operation has no Taylor rule or `training` is true) or `"auto"`
+            (default), the cheaper of them.
         **kwargs: As for `Gradient`.
 
     Input shape:

@@ -27,6 +27,8 @@ class GradientPenalty(OneEntry):
         component: The entry of a vector output to differentiate, as for `Gradient`.
         coupled: Accept a model whose rows depend on each other, such as a critic with batch
             statistics: the gradient is that of the sum of y over the batch by each row.
+        strategy: `"reverse"`, one backward pass, which `"auto"` takes; `"forward"` or
+            `"taylor"`, a pass for each entry of the input, where that is asked for.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -99,7 +101,7 @@ class JacobianPenalty(ProjectedLayer):
         output: Name or position of the output, for a model with several.
         num_samples: Estimate from as many random vectors; exact by default.
         seed: Seed of the random vectors.
-        **kwargs: As for `Gradient`.
+        **kwargs: As for `Jacobian`.
 
     Input shape:
         That of the model.

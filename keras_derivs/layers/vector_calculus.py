@@ -24,7 +24,7 @@ class Divergence(ProjectedLayer):
         output: Name or position of the output, for a model with several.
         num_samples: Estimate from as many random vectors; exact by default.
         seed: Seed of the random vectors.
-        **kwargs: As for `Gradient`.
+        **kwargs: As for `Jacobian`.
 
     Input shape:
         That of the model.
@@ -33,7 +33,9 @@ class Divergence(ProjectedLayer):
         `(batch, 1)`.
 
     Raises:
-        ValueError: The model has not as many outputs as inputs.
+        ValueError: The model has not as many outputs as inputs, or rows of the batch depend on
+            each other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
 
@@ -71,7 +73,7 @@ class Curl(DerivativeLayer):
         wrt: Name or position of the input to differentiate with respect to, or a list of those.
             Every input by default.
         output: Name or position of the output, for a model with several.
-        **kwargs: As for `Gradient`.
+        **kwargs: As for `Jacobian`.
 
     Input shape:
         That of the model.
@@ -80,7 +82,9 @@ class Curl(DerivativeLayer):
         `(batch, 3)`, in two dimensions `(batch, 1)`.
 
     Raises:
-        ValueError: The model has not two or three outputs of as many inputs.
+        ValueError: The model has not two or three outputs of as many inputs, or rows of the batch
+            depend on each other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
 

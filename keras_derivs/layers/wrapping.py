@@ -4,14 +4,14 @@ import keras
 
 from keras_derivs import backend, graph, limits
 from keras_derivs.audit import compilation
-from keras_derivs.graph import circles, losses, saving
+from keras_derivs.graph import cycles, losses, saving
 from keras_derivs.layers import arguments, calls, folding, precision
 from keras_derivs.reloading import lasting
 from keras_derivs.typing import Any, Layer, Tensor, Which, Wrt
 
 
 @lasting
-class WrappingLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
+class WrappingLayer(cycles.Circular, losses.Lossless, keras.layers.Layer):
     """Abstract: a layer that holds a model, and the options that all derivative layers have."""
 
     needs_keras_file = True
@@ -36,7 +36,7 @@ class WrappingLayer(circles.Circular, losses.Lossless, keras.layers.Layer):
         kwargs.setdefault("autocast", precision.casts(model))
         super().__init__(**kwargs)
         precision.warn_of_dtypes(model, self.compute_dtype, self.name)
-        self._may_be_inside = circles.may_gain_layers(model)  # `model.slope = Gradient(model)`
+        self._may_be_inside = cycles.may_gain_layers(model)  # `model.slope = Gradient(model)`
         self.model, self.depth = model, depth
         self.wrt = arguments.check_wrt(wrt)
         self.chosen_output = arguments.check_choice(output, "output")

@@ -44,6 +44,12 @@ def profile(
     Returns:
         The Axes; `ax.child_axes` are the three panels.
 
+    Raises:
+        ValueError: A name, a number or a span does not fit the model, or what it
+            returns is not finite.
+        TypeError: `model` is not a `keras.Model`, or is a derivative layer, or `ax` is no Axes.
+        ImportError: matplotlib is not installed.
+
     Example:
 
     >>> import keras, keras_derivs as kd, numpy as np

@@ -25,6 +25,12 @@ def spectrum(matrix: Any, x: Any = None, *, kind: str = "auto", ax: Axes | None 
     Returns:
         The Axes.
 
+    Raises:
+        ValueError: Numbers or names do not fit each other, or are not finite, or there are no
+            samples.
+        TypeError: `ax` is no Axes.
+        ImportError: matplotlib is not installed.
+
     Example:
 
     >>> import keras, keras_derivs as kd, numpy as np

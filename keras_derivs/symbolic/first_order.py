@@ -90,7 +90,7 @@ def jacobian(y: Tensor, x: Tensor, **options: Any) -> Tensor:
 def sub_jacobian(
     y: Tensor, x: Tensor, outputs: Selection = None, inputs: Selection = None, **options: Any
 ) -> Tensor:
-    """A block dy[outputs]/dx[inputs] of the Jacobian; only what is selected is computed.
+    """A block dy[outputs]/dx[inputs] of the Jacobian, in units of [y]/[x]; no more is computed.
 
     Args:
         y: A symbolic tensor that is computed from `x`.

@@ -9,7 +9,9 @@ from keras_derivs.typing import Any, Component, Tensor
 def gradient_penalty(
     y: Tensor, x: Tensor, target: float = 0.0, component: Component = None, **options: Any
 ) -> Tensor:
-    """`(|dy/dx| - target)^2` of a scalar `y`: the penalty of critics and of smooth networks.
+    """`(|dy/dx| - target)^2` of a scalar `y`, in units of ([y]/[x])^2.
+
+    The penalty of critics and of smooth networks.
 
     Args:
         y: A symbolic tensor computed from `x`.
@@ -85,7 +87,7 @@ def jacobian_penalty(
 
 
 def log_determinant(y: Tensor, x: Tensor, **options: Any) -> Tensor:
-    """`log |det dy/dx|`, by which a map changes volumes.
+    """`log |det dy/dx|`, by which a map changes volumes; without a unit where y has that of x.
 
     Args:
         y: A symbolic tensor of as many entries as `x`.

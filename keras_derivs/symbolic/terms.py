@@ -14,6 +14,8 @@ from keras_derivs.typing import Any, Tensor
 def partials(y: Tensor, *terms: Any, **options: Any) -> Tensor:
     """Partial derivatives of `y`, each of y's own shape, all from one shared pass.
 
+    The derivative of order n is in units of [y]/[x]^n.
+
     Args:
         y: A symbolic tensor.
         *terms: A tuple of scalar coordinates for each derivative: `(t,)`, `(x, x)`; `()` is `y`
@@ -109,7 +111,7 @@ def _is_combination(term):
 
 
 def diff(y: Tensor, *coordinates: Tensor, **options: Any) -> Tensor:
-    """One partial derivative of `y`: `diff(u, x, x)` is u_xx.
+    """One partial derivative of `y`: `diff(u, x, x)` is u_xx, in units of [y]/[x]^2.
 
     `partials` computes several at less cost, and `fuse` makes one pass of several calls of `diff`.
 

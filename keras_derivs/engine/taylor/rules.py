@@ -56,6 +56,12 @@ def taylor_rule(*classes: type) -> Callable[[Any], Any]:
         *classes: Subclasses of `keras.Operation`, such as layers. A subclass that keeps its
             parent's `call` has its parent's rule.
 
+    Returns:
+        A decorator that registers a function and returns it.
+
+    Raises:
+        TypeError: No classes, or one that is no subclass of `keras.Operation`.
+
     Example:
 
     >>> import keras, keras_derivs as kd, numpy as np

@@ -9,9 +9,9 @@ def may_gain_layers(layer):
 
 
 class Circular:
-    """A layer that may stand inside of the model it holds: there it counts as one without any.
+    """A layer that may stand inside of the model it holds: there it counts as one without layers.
 
-    Keras asks every layer for those inside of it, and would go round and round. It also warns of
+    Keras asks every layer for those inside of it, and would never end. It also warns of
     layers that the call of a model did not build.
     """
 
@@ -27,7 +27,7 @@ class Circular:
 
     @property
     def built(self):
-        """Whether the model has its weights, as there are no others; in a circle, it sees to it."""
+        """Whether the model has its weights; there are no others. In a cycle it makes them."""
         model = vars(self).get("model") or vars(self).get("_modules", {}).get("model")
         return _own(self, "built") or getattr(model, "built", False) or self._is_inside()
 
@@ -37,8 +37,7 @@ class Circular:
 
     def __dir__(self):
         """What Keras goes through when it loads weights."""
-        apart = {"model"} if self._is_reached() else ()
-        return [name for name in super().__dir__() if name not in apart]
+        return [name for name in super().__dir__() if name != "model" or not self._is_reached()]
 
     def named_children(self):
         """What PyTorch goes through when a model is trained or moved."""
