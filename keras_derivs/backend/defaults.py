@@ -4,6 +4,9 @@ import contextlib
 
 from keras import ops
 
+from keras_derivs.backend.override import exactly
+from keras_derivs.backend.wide import wide
+
 MISSING = ()
 NO_GRADIENT = (NotImplementedError,)
 VECTORS = VALUES = set()  # of decompositions: the framework itself has NaN at equal values
@@ -41,6 +44,27 @@ def for_format(name):
 
 def drawn():
     return False
+
+
+def compiling():
+    """Whether a function is being traced to be compiled, which JAX does with all it traces."""
+    return False
+
+
+def tracing():
+    return False
+
+
+@contextlib.contextmanager
+def precise():
+    """The context in which derivatives are computed."""
+    with exactly(), wide():
+        yield
+
+
+def double():
+    """The context in which plain calls of a model compute in float64 where that is asked."""
+    return wide()
 
 
 def selected(function, inputs):

@@ -165,11 +165,6 @@ def compiled(function, mode=MODES[0]):
     return jax.jit(function)
 
 
-def compiling():
-    """Whether a function is being traced to be compiled; JAX compiles whatever it traces."""
-    return False
-
-
 def tracing():
     """Whether a program is being traced."""
     return isinstance(jax.numpy.zeros(()), jax.core.Tracer)

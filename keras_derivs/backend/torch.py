@@ -7,7 +7,7 @@ import torch
 
 from keras_derivs.backend import formulas, resident, torch_exporting  # noqa: F401
 from keras_derivs.backend.defaults import *  # noqa: F403
-from keras_derivs.backend.override import exactly
+from keras_derivs.backend.defaults import precise
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.switch import Switch
 from keras_derivs.backend.torch_calls import (  # noqa: F401
@@ -117,18 +117,6 @@ def result(x):
     return x if torch.is_grad_enabled() else x.detach()
 
 
-@contextlib.contextmanager
-def precise():
-    """The context in which derivatives are computed."""
-    with exactly(), wide():
-        yield
-
-
-def double():
-    """The context in which plain calls of a model compute in float64 where that is asked."""
-    return wide()
-
-
 def traced(run, inputs, wrt):
     """See `keras_derivs.backend`."""
     with _plainly():  # the operations as they stand in the model
@@ -142,7 +130,3 @@ def compiled(function, mode=None):
 
 def compiling():
     return torch.compiler.is_compiling()
-
-
-def tracing():
-    return False

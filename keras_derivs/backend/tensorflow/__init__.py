@@ -6,7 +6,13 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_derivs.backend.defaults import sum_of_directions  # noqa: F401
+from keras_derivs.backend.defaults import (  # noqa: F401
+    at_once,
+    double,
+    precise,
+    selected,  # which the gradients of `outer` do
+    sum_of_directions,
+)
 from keras_derivs.backend.tensorflow import exact, unselected
 from keras_derivs.backend.tensorflow.exporting import for_format  # noqa: F401
 from keras_derivs.backend.tensorflow.held import drawn, held  # noqa: F401
@@ -35,7 +41,6 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
 from keras_derivs.backend.tensorflow.vectorised import at_each  # noqa: F401
 from keras_derivs.backend.tensorflow.verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
-from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "TensorFlow"
 NO_GRADIENT = (LookupError, NotImplementedError)  # what TensorFlow raises
@@ -55,7 +60,7 @@ def vjp(function, xs, num_pulls=1):
         outputs, beside = function(xs)
 
     def pull(n, cotangent=None):
-        with exact.gradients(), _failures_named():
+        with precise(), _failures_named():
             gradients = tape.gradient(outputs[n], xs, output_gradients=cotangent)
         return [None if g is None else _tensor(g) for g in gradients]
 
@@ -80,11 +85,6 @@ def _failures_named():
 
 def _tensor(x):
     return x if isinstance(x, tf.Tensor) else tf.convert_to_tensor(x)
-
-
-def precise():
-    """The context in which derivatives are computed."""
-    return exact.gradients()
 
 
 @contextlib.contextmanager
@@ -123,24 +123,9 @@ def evaluate(function, inputs, model):
         return function(inputs)
 
 
-def at_once(function, inputs):
-    """TensorFlow has its operations compiled."""
-    return function(inputs)
-
-
 def selecting(cotangent):
     """A cotangent that is zero where nothing of the output is selected; see `unselected`."""
     return unselected.mark(cotangent, lambda: tf.equal(cotangent, 0))
-
-
-def selected(function, inputs):
-    """The gradients of `outer` do that."""
-    return function(inputs)
-
-
-def double():
-    """The context in which plain calls of a model compute in float64 where that is asked."""
-    return wide()
 
 
 def constant(number):

@@ -8,7 +8,7 @@ see `engine/taylor/rules_piecewise.py`.
 
 import contextlib
 
-from keras_derivs.backend.override import exactly
+from keras_derivs.backend.defaults import precise
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.tensorflow import (  # noqa: F401  # the rules are registered
     exporting,
@@ -29,21 +29,13 @@ from keras_derivs.backend.tensorflow import (  # noqa: F401  # the rules are reg
 )
 from keras_derivs.backend.tensorflow.gradients import install
 from keras_derivs.backend.tensorflow.held import again
-from keras_derivs.backend.wide import wide
-
-
-@contextlib.contextmanager
-def gradients():
-    """Functions and gradients that are exact at every order."""
-    with exactly(), wide():
-        yield
 
 
 @contextlib.contextmanager
 def scope():
     """Exact derivatives, and no update of any variable, seed or loss."""
     again()
-    with gradients(), stateless():
+    with precise(), stateless():
         yield
 
 
