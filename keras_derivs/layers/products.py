@@ -1,11 +1,27 @@
 from keras_derivs.layers.base import register
 from keras_derivs.layers.one_entry import OneEntry
-from keras_derivs.layers.vectors import Cotangent, Tangent
+from keras_derivs.layers.vectors import Cotangent, Product, Tangent
 from keras_derivs.typing import Any, Component, Layer, Which, Wrt
 
 
+class _OfEveryOutput(Product):
+    """Abstract: of every output."""
+
+    def __init__(
+        self,
+        model: Layer,
+        wrt: Wrt = None,
+        output: Which = None,
+        vectors: Any = None,
+        coupled: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
+        self.check()
+
+
 @register
-class JVP(Tangent):
+class JVP(_OfEveryOutput, Tangent):
     """The Jacobian-vector product: the derivative of the output along a direction of the input.
 
     (J v)[b, i] = sum_j dy[b, i]/dx[b, j] v[b, j], in units of [y]/[x] [v], without the Jacobian.
@@ -18,6 +34,8 @@ class JVP(Tangent):
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         coupled: Accept a model whose rows depend on each other: the product is with the
             derivative of the whole batch, of every row along all of v.
+        strategy: `"taylor"` (one pass forward; taken where every operation has a rule),
+            `"forward"` (two backward passes) or `"auto"` (default).
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -28,7 +46,8 @@ class JVP(Tangent):
         That of the output.
 
     Raises:
-        ValueError: v does not have the shape of x.
+        ValueError: v does not have the shape of x, or rows of the batch depend on each other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
 
@@ -41,24 +60,12 @@ class JVP(Tangent):
     kind = "jvp"
     of_all_inputs = True
 
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        vectors: Any = None,
-        coupled: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
-        self.check()
-
     def shapes(self, rows, columns):
         return [rows]
 
 
 @register
-class VJP(Cotangent):
+class VJP(_OfEveryOutput, Cotangent):
     """The vector-Jacobian product: the gradient of a weighted sum of the outputs.
 
     (v J)[b, j] = sum_i v[b, i] dy[b, i]/dx[b, j], in units of [v] [y]/[x], without the Jacobian.
@@ -71,6 +78,7 @@ class VJP(Cotangent):
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         coupled: Accept a model whose rows depend on each other: the product is with the
             derivative of the whole batch, that of the weighted sum over all rows.
+        strategy: `"reverse"`, one backward pass, which `"auto"` takes.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -81,7 +89,9 @@ class VJP(Cotangent):
         That of the input; for several inputs a list or dict of those.
 
     Raises:
-        ValueError: v does not have the shape of the output.
+        ValueError: v does not have the shape of the output, or rows of the batch depend on each
+            other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
 
@@ -92,18 +102,6 @@ class VJP(Cotangent):
     """
 
     kind = "vjp"
-
-    def __init__(
-        self,
-        model: Layer,
-        wrt: Wrt = None,
-        output: Which = None,
-        vectors: Any = None,
-        coupled: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, wrt, output, vectors, coupled, **kwargs)
-        self.check()
 
     def beside(self, plan):
         return "the output", [(tuple(plan.y.shape[1:]), plan.y.dtype)]
@@ -131,6 +129,7 @@ class HVP(OneEntry, Cotangent, Tangent):
         vectors: A constant vector (or a list, one for each of `wrt`), the same for every row.
         coupled: Accept a model whose rows depend on each other: the product is with the
             derivative of the whole batch, the second one of the sum of y over all rows.
+        strategy: `"reverse"`, two nested backward passes, which `"auto"` takes.
         **kwargs: As for `Gradient`.
 
     Input shape:
@@ -141,7 +140,9 @@ class HVP(OneEntry, Cotangent, Tangent):
         That of the input; for several inputs a list or dict of those.
 
     Raises:
-        ValueError: The output is not scalar, or v does not have the shape of x.
+        ValueError: The output is not scalar, or v does not have the shape of x, or rows of the
+            batch depend on each other.
+        TypeError: `model` is not a layer, or the input is not of a float dtype.
 
     Example:
 
