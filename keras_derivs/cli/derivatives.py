@@ -11,7 +11,7 @@ from keras_derivs import symbolic
 from keras_derivs.cli import models
 from keras_derivs.cli.console import progress, show
 from keras_derivs.cli.moments import Moments
-from keras_derivs.tables import Problem, Results, chosen
+from keras_derivs.tables import Problem, chosen, results
 from keras_derivs.tables.problem import reported
 from keras_derivs.tables.writing import beside
 
@@ -139,14 +139,14 @@ def _check(result, first, arguments):
 
 def _write(rows, file, names, shape, labels, moments):
     with ExitStack() as stack:
-        results = None
+        table = None
         if file:
             texts = dict(zip(("outputs", "inputs"), labels))
-            results = stack.enter_context(closing(Results(file, names, shape, texts)))
+            table = stack.enter_context(closing(results(file, names, shape, texts)))
         for row in rows:
             moments.add(row)
-            if results:
-                results.write(row)
+            if table:
+                table.write(row)
 
 
 def _scale(arguments, source, outputs, inputs, shape):

@@ -17,14 +17,6 @@ from keras_derivs.tables import Problem, chosen
 from keras_derivs.tables.problem import reported
 from keras_derivs.tables.writing import beside
 
-FUNCTIONS = {
-    "gradient": symbolic.gradient,
-    "jacobian": symbolic.jacobian,
-    "hessian": symbolic.hessian,
-    "hessian_diagonal": symbolic.hessian_diagonal,
-    "laplacian": symbolic.laplacian,
-}
-
 
 def derive(arguments):
     """Save a model whose outputs are those of another one and derivatives of them."""
@@ -52,11 +44,8 @@ class _Outputs:
         floats = [y for y in flat if keras.backend.is_float_dtype(y.dtype)]
         self.ys = dict(zip((part.name for part in found.outputs), floats))
         self.found, self.name = found, model.name
-        self.tensors = dict(self.ys) if len(flat) == len(floats) else self._all(model, flat)
-
-    def _all(self, model, flat):
-        names = model.output_names
-        return {name: y for name, y in zip(names, flat)}
+        whole = len(flat) == len(floats)
+        self.tensors = dict(self.ys if whole else zip(model.output_names, flat))
 
     def _named(self, defaults, names):
         given = names.split(",") if names else defaults
@@ -83,7 +72,7 @@ class _Outputs:
         xs = [x for _, x in chosen_ones]
         if len(xs) > 1 and kind == "hessian":
             raise Problem(f"{spec!r}: a Hessian needs one input tensor: OUTPUT/INPUTS")
-        results = FUNCTIONS[kind](y, xs if len(xs) > 1 else xs[0])
+        results = getattr(symbolic, kind)(y, xs if len(xs) > 1 else xs[0])
         if not isinstance(results, list):
             return self._put(name or f"{kind}_{label}", results, spec)
         for (x, _), result in zip(chosen_ones, results):

@@ -11,6 +11,7 @@ from keras_derivs.graph import private
 from keras_derivs.layers.base import DerivativeLayer
 
 NUM_SAMPLES = 4  # of random numbers, where no samples are given
+LENGTH = 4  # of axes that the model leaves open
 
 
 def check_model(model):
@@ -112,14 +113,20 @@ def _random(model):
             f"does not tell. Received: none, for '{model.name}' with inputs {shapes}. Give some "
             f"inputs, as for `predict`."
         )
+    return drawn(structure(model))
+
+
+def drawn(specs):
+    """Numbers for what a model is called on: normal ones, or zeros, which all integers may be."""
     generator = np.random.default_rng(0)
-    flat = [
-        generator.normal(size=(x.shape[0] or NUM_SAMPLES, *x.shape[1:])).astype(
-            keras.backend.standardize_dtype(x.dtype)
-        )
-        for x in inputs
-    ]
-    return keras.tree.pack_sequence_as(structure(model), flat)
+
+    def draw(spec):
+        dtype = keras.backend.standardize_dtype(spec.dtype)
+        shape = [spec.shape[0] or NUM_SAMPLES, *(n or LENGTH for n in spec.shape[1:])]
+        floating = keras.backend.is_float_dtype(dtype)
+        return (generator.normal(size=shape) if floating else np.zeros(shape)).astype(dtype)
+
+    return keras.tree.map_structure(draw, specs)
 
 
 def structure(model):

@@ -4,9 +4,6 @@ import functools
 import pathlib
 import warnings
 
-import keras
-import numpy as np
-
 from keras_derivs.backend.exports import holds_derivatives
 from keras_derivs.export import arguments, place
 from keras_derivs.export.compare import Random, cases, comparing
@@ -15,7 +12,6 @@ from keras_derivs.export.main import TOLERANCE, exported
 from keras_derivs.graph import private
 
 FUNCTIONS = {"tf_saved_model": "export_saved_model"}  # of Keras, others are called as the format
-LENGTH = 4  # of axes that the model leaves open
 
 
 def install():
@@ -56,30 +52,13 @@ def _known(format, model, signature):
     """What the model predicts of numbers that are drawn here, or why that is not known."""
     try:
         format.check_packages()
-        samples = _drawn(signature or private.signature_of(model))
-        return cases(model, samples), None
+        given = signature or private.signature_of(model)
+        (specs,) = given if isinstance(given, (list, tuple)) else (given,)
+        return cases(model, arguments.drawn(specs)), None
     except Random:
         raise
     except Exception as error:
         return None, " ".join(str(error).split())[:300]
-
-
-def _drawn(signature):
-    """Numbers for what a model is called on: normal ones, or zeros, which all integers may be."""
-    generator = np.random.default_rng(0)
-
-    def draw(spec):
-        rows = spec.shape[0] or arguments.NUM_SAMPLES
-        shape, dtype = [rows, *(n or LENGTH for n in spec.shape[1:])], _dtype(spec)
-        floating = keras.backend.is_float_dtype(dtype)
-        return (generator.normal(size=shape) if floating else np.zeros(shape)).astype(dtype)
-
-    (given,) = signature if isinstance(signature, (list, tuple)) else (signature,)
-    return keras.tree.map_structure(draw, given)
-
-
-def _dtype(spec):
-    return keras.backend.standardize_dtype(spec.dtype)
 
 
 def _warn(model, reason):

@@ -3,6 +3,6 @@
 from keras_derivs.tables.columns import chosen
 from keras_derivs.tables.problem import Problem
 from keras_derivs.tables.reading import opened
-from keras_derivs.tables.writing import Results
+from keras_derivs.tables.writing import results
 
-__all__ = ["Problem", "Results", "chosen", "opened"]
+__all__ = ["Problem", "chosen", "opened", "results"]

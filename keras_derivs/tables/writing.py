@@ -15,19 +15,15 @@ from keras_derivs.tables.reading import SUFFIXES, arrow
 
 @contextmanager
 def beside(path):
-    """A new path in the same folder, which takes the place of `path` unless an error comes."""
+    """A new path in a folder beside, which takes the place of `path` unless an error comes."""
     path = check_place(path)
     try:
-        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".", dir=path.parent)
+        folder = tempfile.TemporaryDirectory(prefix=".", dir=path.parent)
     except OSError as error:
         raise Problem(f"{path}: cannot be written: {error.strerror}") from error
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with folder as name:
+        yield Path(name, path.name)
+        os.replace(Path(name, path.name), path)
 
 
 def check_place(path):
@@ -39,14 +35,8 @@ def check_place(path):
     return path
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-class Results:
-    """Rows of arrays of one shape, written as a flat table (csv, parquet) or an array (npy, npz).
+def results(path, names, shape, labels=None):
+    """Rows of arrays of one shape, to `write` as a table (csv, parquet) or array (npy, npz).
 
     Args:
         path: The file to write to; its suffix chooses the format.
@@ -54,17 +44,8 @@ class Results:
         shape: The shape of a row.
         labels: Arrays of strings that an npz file gets beside the numbers.
     """
-
-    def __init__(self, path, names, shape, labels=None):
-        self.names, self.shape, self.labels = list(names), tuple(shape), labels or {}
-        writers = {".csv": _Csv, ".parquet": _Parquet, ".npy": _Npy, ".npz": _Npz}
-        self.writer = writers[check_suffix(path)](Path(path), self)
-
-    def write(self, rows):
-        self.writer.write(rows)
-
-    def close(self):
-        self.writer.close()
+    writers = {".csv": _Csv, ".parquet": _Parquet, ".npy": _Npy, ".npz": _Npz}
+    return writers[check_suffix(path)](Path(path), list(names), tuple(shape), labels or {})
 
 
 def check_suffix(path):
@@ -77,10 +58,10 @@ def check_suffix(path):
 
 
 class _Csv:
-    def __init__(self, path, results):
+    def __init__(self, path, names, shape, labels):
         self.file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115
         self.writer = csv.writer(self.file)
-        self.writer.writerow(results.names)
+        self.writer.writerow(names)
 
     def write(self, rows):
         digits = 9 if rows.dtype == "float32" else 17
@@ -92,8 +73,8 @@ class _Csv:
 
 
 class _Parquet:
-    def __init__(self, path, results):
-        self.path, self.names, self.file = path, results.names, None
+    def __init__(self, path, names, shape, labels):
+        self.path, self.names, self.file = path, names, None
 
     def write(self, rows):
         import pyarrow
@@ -112,8 +93,8 @@ class _Parquet:
 class _Npy:
     """The number of rows is put into the header at the end: numpy leaves room for it."""
 
-    def __init__(self, path, results):
-        self.file, self.shape = open(path, "w+b"), results.shape  # noqa: SIM115
+    def __init__(self, path, names, shape, labels):
+        self.file, self.shape = open(path, "w+b"), shape  # noqa: SIM115
         self.dtype, self.count = None, 0
 
     def write(self, rows):
@@ -136,13 +117,10 @@ class _Npy:
 
 
 class _Npz:
-    def __init__(self, path, results):
-        self.path, self.labels = path, results.labels
-        self.array = Path(f"{path}.npy")
-        self.writer = _Npy(self.array, results)
-
-    def write(self, rows):
-        self.writer.write(rows)
+    def __init__(self, path, names, shape, labels):
+        self.path, self.labels, self.array = path, labels, Path(f"{path}.npy")
+        self.writer = _Npy(self.array, names, shape, labels)
+        self.write = self.writer.write
 
     def close(self):
         self.writer.close()

@@ -90,7 +90,7 @@ def alike(name, found, expected, tolerance, floor=0.0):
     Columns below `floor`, which has a number for each, count as that large.
     """
     pairs = zip(found, expected)
-    off = max((_distance(_columns(a), _columns(b), floor) for a, b in pairs), default=0.0)
+    off = max((_distance(columns(a), columns(b), floor) for a, b in pairs), default=0.0)
     return Check(name, "ok" if off <= tolerance else "FAILED", off, tolerance)
 
 
@@ -103,7 +103,8 @@ def _distance(a, b, floor):
     return np.max(off, initial=0, where=finite)
 
 
-def _columns(x):
+def columns(x):
+    """The entries of each row side by side."""
     return x.reshape(len(x), -1)
 
 

@@ -11,7 +11,7 @@ from keras_derivs.engine import layout
 from keras_derivs.engine.sums import weighted_sum
 from keras_derivs.engine.target import take
 from keras_derivs.verify.differences import PLACES, truths
-from keras_derivs.verify.problem import EPS, scale
+from keras_derivs.verify.problem import EPS, by_row, scale
 
 MOST_TERMS = 300
 SMALL = {"float64": 1e-4, "float32": 0.03}  # an entry beside the largest of its output
@@ -115,7 +115,7 @@ class Partials:
                 parts.append((math.prod(signs), self._along(move, order)))
         unit = np.ones_like(y)
         for size in sizes:
-            unit = unit / _by_row(y, size)
+            unit = unit / by_row(y, size)
         value = sum((sign * truth.value for sign, truth in parts), np.zeros_like(y)) / factor
         error = sum((truth.error for _, truth in parts), np.zeros_like(y)) / factor
         kink = sum((truth.kink for _, truth in parts), np.zeros_like(y))
@@ -143,11 +143,7 @@ class Partials:
 
 
 def _times(moves, size):
-    return {k: _by_row(move, size) * move for k, move in moves.items()}
-
-
-def _by_row(x, size):
-    return size.reshape(-1, *[1] * (x.ndim - 1))
+    return {k: by_row(move, size) * move for k, move in moves.items()}
 
 
 def _sum(directions, signs):

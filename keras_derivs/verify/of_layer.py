@@ -14,7 +14,7 @@ from keras_derivs import backend
 from keras_derivs.engine import choose
 from keras_derivs.engine.target import Target
 from keras_derivs.verify import checks
-from keras_derivs.verify.compare import alike, as_numpy, compared, rounding, worst
+from keras_derivs.verify.compare import alike, as_numpy, columns, compared, rounding, worst
 from keras_derivs.verify.differences import Truth
 from keras_derivs.verify.double import double
 from keras_derivs.verify.entries import Partials, assemble, check_count
@@ -134,7 +134,7 @@ class LayerSubject(Subject):
         if self.places is not None:
             found = [self.places.own(y, problem.inputs[-1]) for y in found]
         results = [
-            compared(name, _columns(as_numpy(y)), truth, size, problem, self.order, y.shape[1:])
+            compared(name, columns(as_numpy(y)), truth, size, problem, self.order, y.shape[1:])
             for y, (truth, size) in zip(found, self._true)
         ]
         return worst(results)
@@ -164,7 +164,7 @@ class LayerSubject(Subject):
             results = assemble(request, flat, find, positive=part != "value")
             results = keras.tree.map_structure(keras.ops.convert_to_tensor, results)
             packed = self.auto.arrange(plan, target, y, results)
-            return [_columns(as_numpy(x)) for x in keras.tree.flatten(packed)]
+            return [columns(as_numpy(x)) for x in keras.tree.flatten(packed)]
 
         def bound(part):
             """A curl takes differences: the bound of one holds for all signs of its terms.
@@ -187,7 +187,3 @@ class LayerSubject(Subject):
 
 def as_is(x):
     return np.asarray(keras.ops.convert_to_numpy(x))
-
-
-def _columns(x):
-    return x.reshape(len(x), -1)

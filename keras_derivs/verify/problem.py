@@ -208,5 +208,6 @@ def scale(x):
     return np.where(found > 0, found, overall)
 
 
-def _largest(values):
-    return np.max(values, initial=0, where=np.isfinite(values))
+def by_row(x, values):
+    """A value for each row of `x`, in a shape that multiplies it."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_derivs.verify.clock import OutOfTime
-from keras_derivs.verify.problem import scale
+from keras_derivs.verify.problem import by_row, scale
 
 DIRECTIONS = {1: [(1, 0), (0, 1)], 2: [(1, 0), (0, 1), (1, 1), (1, -1)], 3: [(1, 0), (0, 1)]}
 KINK = "kink near {samples}: compared {how}"
@@ -55,7 +55,7 @@ def _shorter(problem, rows, factor):
     if problem.precision == "float32":
         return None  # rounding hides what is smaller
     where = np.where(rows, factor, 1.0)
-    pairs = [{k: _by_row(x, where) * x for k, x in pair.items()} for pair in problem.pairs]
+    pairs = [{k: by_row(x, where) * x for k, x in pair.items()} for pair in problem.pairs]
     return problem.at(directions=pairs, zoom=_zoom(problem) * where)
 
 
@@ -87,7 +87,7 @@ def _elsewhere(problem, rows, distance):
     for k in problem.wrt:
         x = inputs[k]
         shift = distance * random.normal(size=x.shape) * scale(x)
-        inputs[k] = (x + _by_row(x, np.where(rows, 1.0, 0.0)) * shift).astype(x.dtype)
+        inputs[k] = (x + by_row(x, np.where(rows, 1.0, 0.0)) * shift).astype(x.dtype)
     return problem.at(inputs=inputs, directions=problem.pairs)
 
 
@@ -106,17 +106,13 @@ def _rows_of(problem, other, rows):
         return problem
     inputs = list(problem.inputs)
     for k in problem.wrt:
-        inputs[k] = np.where(_by_row(inputs[k], rows), other.inputs[k], inputs[k])
+        inputs[k] = np.where(by_row(inputs[k], rows), other.inputs[k], inputs[k])
     pairs = [
-        {k: np.where(_by_row(x, rows), changed[k], x) for k, x in pair.items()}
+        {k: np.where(by_row(x, rows), changed[k], x) for k, x in pair.items()}
         for pair, changed in zip(problem.pairs, other.pairs)
     ]
     zoom = np.where(rows, _zoom(other), _zoom(problem))
     return problem.at(inputs=inputs, directions=pairs, zoom=zoom)
-
-
-def _by_row(x, values):
-    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _said(notes, kinks):
