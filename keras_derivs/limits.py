@@ -4,6 +4,7 @@ Checked before anything of that size is made.
 """
 
 import math
+import numbers
 import reprlib
 
 MAX_AXES = 32
@@ -28,6 +29,14 @@ def check(count, most, argument, unit):
             f"`{argument}` needs at most {most:,} {unit}. Received: {shown(count)}. Ask for less: "
             f"no layer is made, and no file loaded, that asks for so much."
         )
+
+
+def is_whole(number):
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def is_real(number):
+    return isinstance(number, numbers.Real) and not isinstance(number, bool)
 
 
 def shown(value):

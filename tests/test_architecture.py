@@ -27,7 +27,7 @@ BELOW = {
     "features": {"graph"},
     "plotting": {"features", "layers"},
     "tables": set(),
-    "training": {"backend"},
+    "training": {"backend", "limits"},
     "timing": {"backend", "engine"},
     "cli": {
         "demo",

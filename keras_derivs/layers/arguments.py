@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import numbers
 import sys
 
 import keras
@@ -39,8 +38,7 @@ def check_strategy(strategy):
 
 def check_count(count, name, most=limits.MAX_INTEGER):
     """A positive number of things, at most `most`, or `None`."""
-    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-    if count is not None and not (whole and count > 0):
+    if count is not None and not (limits.is_whole(count) and count > 0):
         raise ValueError(
             f"`{name}=` needs a positive integer or None. Received: {limits.shown(count)}. Leave "
             f"it out for the exact result in the fastest setting."
@@ -53,8 +51,7 @@ def check_count(count, name, most=limits.MAX_INTEGER):
 
 def check_seed(seed):
     """The seed of a random generator, or `None` for one that differs each time."""
-    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if seed is not None and not (whole and -(2**31) <= seed < 2**32):
+    if seed is not None and not (limits.is_whole(seed) and -(2**31) <= seed < 2**32):
         raise ValueError(
             f"`seed=` needs an integer of 32 bits or None. Received: {limits.shown(seed)}. Leave "
             f"it out for other numbers in every run."
@@ -92,8 +89,7 @@ def check_training(training):
 
 
 def check_number(count, name, least):
-    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-    if not whole or count < least:
+    if not limits.is_whole(count) or count < least:
         raise ValueError(
             f"`{name}=` needs an integer of at least {least}. Received: {limits.shown(count)}. Use "
             f"the functions of `keras_derivs`, which count the tensors themselves."
@@ -112,7 +108,7 @@ def check_option(option, name, options):
 
 
 def check_real_number(number, name, least):
-    real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+    real = limits.is_real(number)
     if not real or not least <= number <= sys.float_info.max:
         raise (ValueError if real else TypeError)(
             f"`{name}=` needs a finite number of at least {least}. Received: "
@@ -123,7 +119,7 @@ def check_real_number(number, name, least):
 
 def check_choice(choice, name):
     """A position or a name."""
-    whole = isinstance(choice, numbers.Integral) and not isinstance(choice, bool)
+    whole = limits.is_whole(choice)
     if choice is not None and not whole and not isinstance(choice, str):
         raise TypeError(
             f"`{name}=` needs a name or a position. Received: {limits.shown(choice)} (of type "
@@ -151,7 +147,7 @@ def check_component(component, names=()):
         return component
     axes = component if isinstance(component, (tuple, list)) else (component,)
     for index in axes:
-        if not isinstance(index, numbers.Integral) or isinstance(index, bool):
+        if not limits.is_whole(index):
             raise TypeError(
                 f"`component=` needs an int, or a tuple with one int for each axis of the output, "
                 f"or one of {names}. Received: {limits.shown(component)}. Give the position of one "

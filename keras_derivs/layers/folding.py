@@ -37,7 +37,7 @@ class Folded:
 
 
 def check_dims(batch_dims):
-    if batch_dims not in (1, 2) or isinstance(batch_dims, bool):
+    if not arguments.limits.is_whole(batch_dims) or batch_dims not in (1, 2):
         raise ValueError(
             f"`batch_dims=` needs 1, or 2 for tensors of shape (batch, places, …) whose places are "
             f"independent, too. Received: {arguments.limits.shown(batch_dims)}. Reshape tensors of "

@@ -1,7 +1,6 @@
 import bisect
 import itertools
 import math
-import numbers
 import sys
 from collections import Counter
 
@@ -194,14 +193,12 @@ def _check_sum(term):
 
 
 def _is_number(weight):
-    real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    return real and abs(weight) <= sys.float_info.max
+    return limits.is_real(weight) and abs(weight) <= sys.float_info.max
 
 
 def _check_term(term):
     whole = isinstance(term, (list, tuple)) and all(
-        isinstance(index, numbers.Integral) and not isinstance(index, bool) and index >= 0
-        for index in term[: limits.MAX_LOWER]
+        limits.is_whole(index) and index >= 0 for index in term[: limits.MAX_LOWER]
     )
     if not whole:
         raise TypeError(

@@ -110,13 +110,14 @@ class WrappingLayer(cycles.Circular, losses.Lossless, keras.layers.Layer):
         model = config.get("model")
         if not isinstance(model, (dict, keras.layers.Layer)):
             raise ValueError(
-                f"`{cls.__name__}.from_config` needs the config of a model. Received: "
-                f"{model!r}. Give what `get_config` returned."
+                f"`model=` needs the config of a model in `{cls.__name__}.from_config`. Received: "
+                f"{limits.shown(model)}. Give what `get_config` returned."
             )
         limits.check_depth(config, cls.__name__)
         tied = config.pop("tied", False)
+        arguments.check_flag(tied, "tied")
         if isinstance(model, dict):
             config["model"] = keras.saving.deserialize_keras_object(model)
         layer = cls(**config)
-        layer._untied = bool(tied) and not saving.in_sharing_scope()
+        layer._untied = tied and not saving.in_sharing_scope()
         return layer

@@ -4,11 +4,11 @@
 """
 
 import contextlib
-import numbers
 
 import keras
 import numpy as np
 
+from keras_derivs import limits
 from keras_derivs.training.precision import losses_of
 
 
@@ -55,14 +55,14 @@ def check_data(x, y, sample_weight, name):
 
 
 def check_steps(steps):
-    if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
+    if not limits.is_whole(steps) or steps < 1:
         raise ValueError(
             f"`max_steps=` needs a positive integer. Received: {steps!r}. Leave it out for 1000."
         )
 
 
 def check_tolerance(tolerance):
-    real = isinstance(tolerance, numbers.Real) and not isinstance(tolerance, bool)
+    real = limits.is_real(tolerance)
     if tolerance is not None and not (real and 0 <= tolerance < 1):
         raise ValueError(
             f"`tolerance=` needs a number from 0 to 1. Received: {tolerance!r}. Leave it out to "

@@ -49,6 +49,9 @@ ROWS = {
 }
 
 
+NOT_IN_XLA = ("i0 at 0", "i1 at 0", "j0 at 0", "j1 at 0.2", "spence at 1")
+
+
 @pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|No second derivative)")
 @pytest.mark.parametrize("name", ROWS)
 def test_one_number(name, float64):
@@ -57,21 +60,19 @@ def test_one_number(name, float64):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|No second derivative)")
+@pytest.mark.parametrize("name", {**EVERYWHERE, **ROWS})
 @pytest.mark.parametrize("mode", modes.MODES)
-def test_one_number_in_graphs(mode, float64):
-    """All functions at once: each function of a column of its own."""
-    rows = [*EVERYWHERE.values(), *ROWS.values()]
-
-    def functions(x):
-        columns = [row[0](x[:, n : n + 1]) for n, row in enumerate(rows)]
-        return ops.sum(ops.concatenate(columns, 1), 1, keepdims=True)
-
-    terms = [(n,) * order for n in range(len(rows)) for order in range(1, ORDER + 1)]
-    made = kd.Partials(layer(functions, (len(rows),)), terms, strategy="reverse")
-    x = np.array([[float(x) for _, x, _ in rows]])
-    found = np.reshape(modes.compiled(made, mode)(tf.constant(x)), (len(rows), ORDER))
-    for row, (_, x, truth) in zip(found, rows):
-        close(row, expected(truth, x)[1:], EXACT["float64"])
+def test_one_number_in_graphs(mode, name, float64):
+    function, x, truth = {**EVERYWHERE, **ROWS}[name]
+    terms = [(0,) * order for order in range(1, ORDER + 1)]
+    made = kd.Partials(layer(function, (1,)), terms, strategy="reverse")
+    run = modes.compiled(made, mode)
+    if mode == "XLA" and name in NOT_IN_XLA:
+        with pytest.raises(ValueError, match="needs operations that it can compile"):
+            run(tf.constant([[x]], "float64"))
+        return
+    found = np.ravel(run(tf.constant([[x]], "float64")))
+    close(found, expected(truth, x)[1:], EXACT["float64"])
 
 
 def segments(product):
