@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import truth
-from framework import BACKEND
 
 import keras_derivs as kd
 
@@ -38,9 +37,6 @@ def test_derivatives_at_zero(strategy, power):
     x, expected = at_zero()
     found = kd.Partials(power, TERMS, strategy=strategy)(x)
     found = np.concatenate([truth.numpy(y) for y in found], axis=1)
-    if BACKEND != "tensorflow" and strategy == "reverse":  # no number, where infinity meets zero
-        assert np.isfinite(found[-1]).sum() > 4
-        expected = np.where(np.isnan(found), np.nan, expected)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -48,10 +44,7 @@ def test_derivatives_at_zero(strategy, power):
 def test_hessians_at_zero_are_symmetric(strategy, power):
     x, expected = at_zero()
     found = truth.numpy(kd.Hessian(power, strategy=strategy)(x))
-    known = np.isfinite(found)
-    assert known[3:].sum() >= 10
-    rows = expected[:, [[2, 3], [3, 4]]]
-    np.testing.assert_array_equal(found[known], rows[known])
+    np.testing.assert_array_equal(found, expected[:, [[2, 3], [3, 4]]])
 
 
 @pytest.mark.parametrize("strategy", ["reverse", "taylor"])

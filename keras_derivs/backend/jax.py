@@ -12,6 +12,7 @@ from keras_derivs.backend.jax_formulas import (  # noqa: F401
     slope_of_tanh,
     sum_of_directions,
 )
+from keras_derivs.backend.jax_marked import Selection, without_others
 from keras_derivs.backend.jax_program import NotOne, one_program
 from keras_derivs.backend.jax_verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.jaxpr import (  # noqa: F401
@@ -48,15 +49,18 @@ def vjp(function, xs, num_pulls=1):
     outputs, push, beside = jax.linearize(lambda *xs: function(list(xs)), *xs, has_aux=True)
 
     def pull(n, cotangent=None):
+        move = lambda *moves: push(*moves)[n]  # noqa: E731
         if cotangent is None:
             cotangent = jax.tree.map(jax.numpy.ones_like, outputs[n])
+        if isinstance(cotangent, Selection):
+            cotangent = cotangent.cotangent
+            move = without_others(move, xs, cotangent)
         cotangent = jax.tree.map(_of_dtype, outputs[n], cotangent)
-        transposed = jax.linear_transpose(lambda *moves: push(*moves)[n], *xs)
         with _named_loops():
-            found = list(transposed(cotangent))
+            found = list(jax.linear_transpose(move, *xs)(cotangent))
         if any(isinstance(g, jax.core.Tracer) or g.any() for g in found):
             return found
-        arrives = jaxpr.depending(lambda *moves: push(*moves)[n], xs)
+        arrives = jaxpr.depending(move, xs)
         return [g if there else None for g, there in zip(found, arrives)]
 
     return outputs, beside, pull
@@ -133,6 +137,11 @@ def precise():
 
 def _wide():
     return wide() if jax.config.jax_enable_x64 else contextlib.nullcontext()
+
+
+def selecting(cotangent):
+    """See `keras_derivs.backend`; `vjp` takes it."""
+    return Selection(cotangent)
 
 
 def traced(run, inputs, wrt):

@@ -53,11 +53,11 @@ def _guard(program, names, leaves):
     """What computes an operation away from what does not reach the results."""
     values = program.run(lax.stop_gradient(leaves))
 
-    def passed(operation, masks):
-        return _passed(names[id(operation)], operation, operation.read(values), masks)
+    def read(operation, masks):
+        return passed(names[id(operation)], operation, operation.read(values), masks)
 
-    outputs = [y for y in program.outputs if isinstance(y, Place)]
-    plans = reach.plans(program.operations, outputs, passed)
+    outputs = {y: True for y in program.outputs if isinstance(y, Place)}
+    plans = reach.plans(program.operations, outputs, read)
 
     def compute(number, operation, inputs):
         name, plan = names[id(operation)], plans.get(number)
@@ -71,7 +71,7 @@ def _guard(program, names, leaves):
     return compute
 
 
-def _passed(name, operation, inputs, masks):
+def passed(name, operation, inputs, masks):
     """For each input where it takes part in the results that `masks` select."""
     everywhere, results = [True] * len(inputs), operation.equation.outvars
     floats = any(jnp.issubdtype(y.aval.dtype, jnp.inexact) for y in results)

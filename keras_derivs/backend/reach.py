@@ -32,12 +32,13 @@ def plans(operations, results, passed):
     """For each operation of which some results are left out: masks of its inputs and results.
 
     Args:
-        operations: with `keys` of the tensors they are given and `outputs`, those of their results.
-        results: the keys of what the program returns.
+        operations: with `keys` of the tensors they are given (`None` for constants) and `outputs`,
+            those of their results.
+        results: {key of what the program returns: its mask}.
         passed: a function of an operation and the masks of its outputs that returns those of its
             inputs. A mask is `True` for all entries, `None` for none.
     """
-    known, found = dict.fromkeys(results, True), {}
+    known, found = dict(results), {}
     for number in reversed(range(len(operations))):
         operation = operations[number]
         masks = [known.get(y) for y in operation.outputs]
@@ -45,7 +46,8 @@ def plans(operations, results, passed):
             continue
         parts = passed(operation, masks)
         for x, part in zip(operation.keys, parts):
-            known[x] = either(known.get(x), part)
+            if x is not None:  # a constant
+                known[x] = either(known.get(x), part)
         if any(mask is not True for mask in masks):
             found[number] = parts, masks
     return found

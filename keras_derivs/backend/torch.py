@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from keras_derivs.backend import formulas, resident, torch_exporting  # noqa: F401
+from keras_derivs.backend import formulas, resident, torch_exporting, torch_marked  # noqa: F401
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.defaults import precise
 from keras_derivs.backend.stateless import stateless
@@ -56,8 +56,12 @@ def vjp(function, xs, num_pulls=1):
         if not pairs:
             return [None] * len(xs)
         ys, weights = zip(*pairs)
+        again = lambda: torch.autograd.grad(  # noqa: E731
+            ys, xs, weights, create_graph=True, allow_unused=True
+        )
         with torch.enable_grad(), _named_operations():
-            found = torch.autograd.grad(ys, xs, weights, create_graph=True, allow_unused=True)
+            selects = torch_marked.is_marked(cotangent)
+            found = torch_marked.without_others(again, *ys, *weights, xs) if selects else again()
         return [_stored(g) for g in found]
 
     return outputs, beside, pull
@@ -110,6 +114,11 @@ def evaluate(function, inputs, model):
 def selected(function, inputs):
     """See `keras_derivs.backend`."""
     return function(inputs) if _plainly.on else exact(function, inputs, contextlib.nullcontext)
+
+
+def selecting(cotangent):
+    """See `keras_derivs.backend`; `vjp` looks for the mark."""
+    return torch_marked.mark(cotangent)
 
 
 def result(x):

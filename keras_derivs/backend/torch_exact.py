@@ -111,7 +111,7 @@ class Guarded(TorchFunctionMode):
     def __init__(self, calls, results):
         super().__init__()
         self.calls, self.number, self.same = calls, 0, True
-        results = [*(id(y) for y in results), CHANGED]
+        results = dict.fromkeys([*(id(y) for y in results), CHANGED], True)
         with torch.no_grad(), Exchanging(FORMULAS):  # which entries of equal ones they take
             self.plans = reach.plans(calls, results, _passed)
 
