@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from framework import BACKEND
 from keras import layers, ops
-from truth import DIFFERENCES, EXACT, close, hessian, jacobian, numpy, predict
+from truth import DIFFERENCES, EXACT, SINGLE, close, hessian, jacobian, numpy, predict
 
 import keras_derivs as kd
 
@@ -165,6 +165,29 @@ def test_the_laplacian_of_a_cross_entropy(float64):
     model, x = layer(function, (3,)), np.array([[0.1, 0.5, 0.2]])
     true = np.trace(hessian(predict(model), x).reshape(3, 3))
     close(kd.Laplacian(model, strategy="reverse")(x), [[true]], DIFFERENCES[2])
+
+
+@pytest.mark.parametrize("masked", [(), (2,), (0, 2)])
+def test_rows_in_which_attention_is_masked_everywhere(masked, all_float64):
+    """There the values are averaged, whatever the queries and keys are."""
+    mask = np.tril(np.ones((3, 3), bool))
+    mask[list(masked)] = False
+
+    def function(x):
+        query = ops.reshape(x, (-1, 3, 1, 2))
+        y = ops.dot_product_attention(query, ops.sin(query), query * query, mask=mask[None, None])
+        return ops.reshape(y, (-1, 6))
+
+    def plain(x):
+        query = np.reshape(x, (-1, 3, 2))
+        scores = query @ np.swapaxes(np.sin(query), 1, 2) / np.sqrt(2)
+        weights = np.where(mask, np.exp(scores), np.where(mask.any(1, keepdims=True), 0.0, 1.0))
+        weights = weights / weights.sum(axis=2, keepdims=True)
+        return (weights @ (query * query)).reshape(-1, 6)
+
+    x = np.array([[0.3, -0.7, 1.1, 0.4, -0.2, 0.9]])
+    found = kd.Jacobian(layer(function, (6,)), strategy="reverse")(x)
+    close(found, jacobian(plain, x), SINGLE[1])  # JAX has weights of attention in float32
 
 
 def planted(function, width=3):

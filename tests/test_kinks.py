@@ -218,3 +218,11 @@ def test_an_angle_has_no_derivative_at_the_origin(strategy):
     found = np.concatenate([ops.convert_to_numpy(part) for part in layer(at)], axis=1)
     assert not np.any(np.isfinite(found[0]))
     np.testing.assert_allclose(found[1], [1, 0])
+
+
+def test_the_magnitude_of_a_complex_number_has_curvature(float64):
+    """It is no piecewise linear function, of which there would be a warning."""
+    x = keras.Input((2,), dtype="float64")
+    magnitude = layers.Lambda(lambda x: ops.abs(ops.view_as_complex(x))[:, None])
+    found = kd.Hessian(keras.Model(x, magnitude(x)), strategy="reverse")(np.array([[3.0, 4.0]]))
+    close(found, [[[16 / 125, -12 / 125], [-12 / 125, 9 / 125]]], EXACT["float32"])

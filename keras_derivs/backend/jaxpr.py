@@ -164,8 +164,8 @@ def _type(equation):
         return equation.params.get("name", name)
     if name in CUSTOM:
         return getattr(_source(equation), "func_name", name)
-    if name == "abs" and _within(equation, "logsumexp"):
-        return "magnitude"  # of a sum of exponentials
+    if name == "abs" and (_is_complex(equation) or _within(equation, "logsumexp")):
+        return "magnitude"  # of a complex number, or of a sum of exponentials
     if name in ("eq", "ne") and any(_within(equation, function, True) for function in WHOLE):
         return f"{name} of a function"
     if name == "convert_element_type":
@@ -197,6 +197,10 @@ def _source(equation):
 
 def _is_float(dtype):
     return "float" in dtype
+
+
+def _is_complex(equation):
+    return "complex" in str(equation.invars[0].aval.dtype)
 
 
 def _inside_jax(equation):

@@ -191,6 +191,8 @@ def _type(function, sources, results):
     whole = results and not (_is_number(results[0]) or results[0].dtype == torch.bool)
     if name in ("to", "type", "int", "long", "view") and sources[0].is_floating_point() and whole:
         return "cast_to_integer"
+    if name in ("abs", "absolute") and sources[0].is_complex():
+        return "magnitude"
     return name
 
 

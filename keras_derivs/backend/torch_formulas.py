@@ -30,10 +30,18 @@ def _layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
     """By definition: the fast kernels can be differentiated once."""
+    if attn_mask is not None and attn_mask.is_floating_point():
+        query = _outside_of_masks(query, attn_mask)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale
         )
+
+
+def _outside_of_masks(query, mask):
+    """Zeros where all is masked by numbers so large that the scores do not change the sums."""
+    masked = (mask < max(torch.finfo(mask.dtype).min / 2, -1e30)).all(-1, keepdim=True)
+    return torch.where(masked, torch.zeros_like(query), query)
 
 
 def _gelu(x, approximate="none"):
