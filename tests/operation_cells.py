@@ -1,12 +1,13 @@
 """The cells of the table of operations: derivatives of a row, by an engine, against truth.
 
 `python tests/operation_cells.py` writes docs/operations.md and the table of verified operations,
-`backend/tensorflow/verified.py`; with names of rows, or `@` and the beginning of a group, it only
+`backend/verified/tensorflow.json`; with names of rows, or `@` and the beginning of a group, it only
 prints what is wrong there; with `+` before them it writes these rows anew and keeps the others.
 `@layers` are the layers of the zoo. With KERAS_BACKEND=jax or torch it compares gradients alone,
 and writes a column of that page and the table of that backend.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -23,14 +24,10 @@ from columns import BACKEND, Columns
 from operation_batch import ENGINES, batches
 
 import keras_derivs as kd
-from keras_derivs import backend
+from keras_derivs.backend.verified import TABLE, VERIFIED
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "operations.md"
-TABLES = {
-    None: "tensorflow/verified.py", "JAX": "jax_verified.py", "PyTorch": "torch_verified.py"
-}  # fmt: skip
-TABLE = ROOT / "keras_derivs" / "backend" / TABLES[BACKEND]
 COLUMNS = Columns(PAGE, "## On JAX and PyTorch", ["operation"])
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # what they call is looked at by itself
 PROCESSES = 2
@@ -141,13 +138,6 @@ LESS = """
 "nan for 2.4" is what came out, and the true derivative; what is not finite is not silent.
 
 """
-HEADER = f'''"""The operations of {backend.FRAMEWORK} whose derivatives the tests compare, and up to which order.
-
-Written by `make operations`; docs/operations.md has the comparisons.
-"""
-
-VERIFIED = {{
-'''
 INTRODUCTION = """# Operations
 
 *This page is written by `make operations`, which checks every cell.*
@@ -192,7 +182,7 @@ def main(names):
         if not names or (groups and key.startswith(groups))
     ]  # fmt: skip
     layers = list(zoo.NAMES) if "layers" in groups or not names else []
-    kept = backend.VERIFIED if names else {}
+    kept = VERIFIED if names else {}
     results = {}
     with get_context("spawn").Pool(PROCESSES, maxtasksperchild=60) as pool:
         for name, found in zip(rows, pool.imap(result, rows)):
@@ -272,8 +262,8 @@ def write_table(found):
     verified = {}
     for types, order in [*found, *(((kind,), 4) for kind in CALLS if BACKEND is None)]:
         verified |= {kind: max(order, verified.get(kind, 0)) for kind in types}
-    lines = [f'    "{kind}": {order},\n' for kind, order in sorted(verified.items()) if order > 0]
-    TABLE.write_text(HEADER + "".join(lines) + "}\n")
+    verified = {kind: order for kind, order in sorted(verified.items()) if order > 0}
+    TABLE.write_text(json.dumps(verified, indent=1) + "\n")
 
 
 if __name__ == "__main__":

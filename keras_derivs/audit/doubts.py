@@ -2,6 +2,7 @@
 
 from keras_derivs import backend
 from keras_derivs.audit.notes import place, places
+from keras_derivs.backend.verified import VERIFIED
 from keras_derivs.engine.choose import TAPE
 from keras_derivs.engine.taylor.rules import find
 from keras_derivs.graph import private
@@ -26,7 +27,7 @@ def unverified(model, steps, order, choice):
         *backend.AT_ZERO,
         *backend.ESTIMATED,
     }  # of these other notes tell
-    known = {name for name, order in backend.VERIFIED.items() if order >= least}
+    known = {name for name, order in VERIFIED.items() if order >= least}
     doubtful = [s for s in steps if not (s.own or known.issuperset(s.differentiated))]
     where = places(model, doubtful, {step.type for step in doubtful} - told)
     return (UNVERIFIED.format(places=where),) if where else ()

@@ -42,7 +42,6 @@ Each of `tensorflow`, `jax` and `torch` defines the same names, the latter two w
   as often, or cannot compile; `refuse_gradient(x, error)`: `x`, whose gradient raises.
 - `held()`: the context in which each pass draws the same random numbers, and `drawn()`: whether
   any were drawn.
-- `VERIFIED`: {operation: the order up to which the tests compare its derivatives}.
 - `for_format(name)`: the context in which a model is traced for a file of that format.
 - `peak_memory(call)`: call it, and return by how many bytes the memory in use rose at its peak;
   `None` where that is not known.
@@ -58,7 +57,7 @@ import keras
 FRAMEWORKS = ("tensorflow", "jax", "torch")
 CONTRACT = (
     "AT_POINTS", "AT_ZERO", "ESTIMATED", "FLAT", "FRAMEWORK", "KINKED", "LOST", "MISSING",
-    "MODES", "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "VERIFIED", "after", "at_each",
+    "MODES", "NO_GRADIENT", "STOPPED", "VALUES", "VECTORS", "after", "at_each",
     "at_once", "compiled", "compiling", "constant", "double", "drawn", "evaluate", "for_format",
     "held", "jacobians_of_rows", "loops", "not_compiled", "peak_memory", "precise",
     "refuse_gradient", "result", "scope", "selected", "selecting", "slope_of_tanh",

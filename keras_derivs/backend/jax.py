@@ -14,7 +14,6 @@ from keras_derivs.backend.jax_formulas import (  # noqa: F401
 )
 from keras_derivs.backend.jax_marked import Selection, without_others
 from keras_derivs.backend.jax_program import NotOne, one_program
-from keras_derivs.backend.jax_verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.jaxpr import (  # noqa: F401
     AT_POINTS,
     ESTIMATED,

@@ -22,7 +22,6 @@ from keras_derivs.backend.torch_exact import exact
 from keras_derivs.backend.torch_formulas import FORMULAS, Exchanging
 from keras_derivs.backend.torch_random import again, drawn, held  # noqa: F401
 from keras_derivs.backend.torch_rows import jacobians_of_rows  # noqa: F401
-from keras_derivs.backend.torch_verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"

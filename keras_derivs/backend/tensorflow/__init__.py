@@ -39,7 +39,6 @@ from keras_derivs.backend.tensorflow.traced import (  # noqa: F401
     traced,
 )
 from keras_derivs.backend.tensorflow.vectorised import at_each  # noqa: F401
-from keras_derivs.backend.tensorflow.verified import VERIFIED  # noqa: F401
 from keras_derivs.backend.tensorflow.xla import loops, not_compiled, refuse_gradient  # noqa: F401
 
 FRAMEWORK = "TensorFlow"
