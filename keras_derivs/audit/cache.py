@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_derivs.graph import SubGraph, private
+from keras_derivs.graph import SubGraph, is_derivative, private
 
 _findings = weakref.WeakKeyDictionary()
 _BY_TORCH = keras.backend.backend() == "torch"  # which sets `training` of every layer
@@ -115,6 +115,6 @@ def _attributes(layer):
 
 def _passing(layer):
     """The names of attributes that change while nothing about the model does."""
-    own = {"_latest"} if getattr(type(layer), "is_derivative", False) is True else set()
+    own = {"_latest"} if is_derivative(layer) else set()
     trained = private.OF_TRAINING if isinstance(layer, keras.Model) else set()
     return {"built", "_called"} | own | trained | ({"training"} if _BY_TORCH else set())

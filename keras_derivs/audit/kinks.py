@@ -3,7 +3,7 @@
 import keras
 
 from keras_derivs.audit.notes import places
-from keras_derivs.graph import private
+from keras_derivs.graph import is_derivative, private
 
 CANCELLING = (
     "Kinks at the same inputs: {places}. Where they meet, each has the derivative of one side, or "
@@ -24,7 +24,7 @@ def cancelling(model, steps, order):
     `PReLU` at zero is by convention.
     """
     layers = private.layers_of(model)
-    inner = {part.name for part in layers if getattr(type(part), "is_derivative", False) is True}
+    inner = {part.name for part in layers if is_derivative(part)}
     known = {part.name for part in layers if isinstance(part, keras.layers.PReLU)}
     found = [
         step

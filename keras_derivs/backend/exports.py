@@ -5,6 +5,7 @@ import functools
 import keras
 
 from keras_derivs.backend.override import plain
+from keras_derivs.graph.nodes import is_derivative
 from keras_derivs.graph.private import exporters, layers_of, signature_of
 
 
@@ -54,4 +55,4 @@ def _for_derivatives(original, function):
 
 def holds_derivatives(model):
     """Whether a derivative layer is in the model, at any depth."""
-    return any(getattr(type(layer), "is_derivative", False) is True for layer in layers_of(model))
+    return any(map(is_derivative, layers_of(model)))

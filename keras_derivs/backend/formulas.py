@@ -75,7 +75,7 @@ def root(x, exponent=0.5):
     return ops.where(zero, _power(ops.where(zero, x, ones), 1.5), found)
 
 
-def _cbrt(x):
+def cbrt(x):
     (x,) = _promoted(x)
     return ops.where(x < 0, -_power(-x, 1 / 3), _power(x, 1 / 3))
 
@@ -146,11 +146,11 @@ def _exponential_below_zero(x, scale, rate):
     return ops.where(below, scale * ops.expm1(ops.where(below, x, ops.zeros_like(x)) * rate), x)
 
 
-def _elu(x, alpha=1.0):
+def elu(x, alpha=1.0):
     return _exponential_below_zero(x, alpha, 1.0)
 
 
-def _celu(x, alpha=1.0):
+def celu(x, alpha=1.0):
     return _exponential_below_zero(x, alpha, 1 / alpha)
 
 
@@ -213,11 +213,11 @@ def _cdist(x, y):
 
 TABLE = {
     of_backend.numpy: (
-        _cbrt, _clip, _fmax, _fmin, _hypot, _i0, _logaddexp, _logaddexp2, _power, _reshape,
+        cbrt, _clip, _fmax, _fmin, _hypot, _i0, _logaddexp, _logaddexp2, _power, _reshape,
         _std,
     ),
     of_backend.nn: (
-        _celu, _elu, _hard_sigmoid, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid,
+        celu, elu, _hard_sigmoid, _hard_tanh, _leaky_relu, _selu, _softsign, _sparse_sigmoid,
     ),
     of_backend.linalg: (_norm,),
     of_backend.math: (_cdist,),

@@ -213,19 +213,12 @@ class _Graph:
         if node.value is not None:
             return {(): node.value}
         if node.kind in ("Mul", "Div"):
-            factors = [self.value(x) for x in node.inputs]
+            factors = [value_of(x, self.makers) for x in node.inputs]
             if factors[1]:
                 return _plus({}, inner(0), factors[1] if node.kind == "Mul" else 1 / factors[1])
             if factors[0] and node.kind == "Mul":
                 return _plus({}, inner(1), factors[0])
         return {self.number(tensor): 1.0}
-
-    def value(self, tensor):
-        """The number that a tensor holds; `None` if it is not known."""
-        node = self.makers.get(tensor)
-        while node is not None and node.kind in (SAME, SHAPED):
-            node = self.makers.get(node.inputs[0])
-        return None if node is None else node.value
 
     @staticmethod
     def normal(difference):
@@ -234,6 +227,14 @@ class _Graph:
         lead = next((factor for key, factor in kept if key != "()"), 1.0)
         rounded = tuple((key, float(f"{factor / lead:.6g}")) for key, factor in kept)
         return rounded, 1 if lead > 0 else -1
+
+
+def value_of(tensor, makers):
+    """The number that a tensor holds; `None` if it is not known."""
+    node = makers.get(tensor)
+    while node is not None and node.kind in (SAME, SHAPED):
+        node = makers.get(node.inputs[0])
+    return None if node is None else node.value
 
 
 def _plus(terms, others, factor=1):

@@ -8,7 +8,7 @@ nodes of `kinks`.
 import collections
 import math
 
-from keras_derivs.backend.kinks import COMPARISONS, LOGICAL, SAME, SELECT, SHAPED, STOPPED
+from keras_derivs.backend.kinks import COMPARISONS, LOGICAL, SAME, SELECT, SHAPED, STOPPED, value_of
 
 EQUALITY = {"Equal", "NotEqual"}  # of two floats
 NOT_A_NUMBER, INFINITE = "NotANumber", "Infinite"
@@ -74,10 +74,7 @@ class _Program:
 
     def value(self, tensor):
         """The number that a tensor holds, or 0."""
-        node = self.makers.get(tensor)
-        while node is not None and node.kind in (SAME, SHAPED):
-            node = self.makers.get(node.inputs[0])
-        return 0.0 if node is None or node.value is None else node.value
+        return value_of(tensor, self.makers) or 0.0
 
 
 def _is_logical(node):

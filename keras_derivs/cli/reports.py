@@ -9,7 +9,7 @@ import keras_derivs
 from keras_derivs.cli import models
 from keras_derivs.cli.console import progress, show
 from keras_derivs.export.formats import FORMATS
-from keras_derivs.graph import private
+from keras_derivs.graph import is_derivative, private
 from keras_derivs.layers.gradient import Gradient
 from keras_derivs.layers.hessian import Hessian
 from keras_derivs.layers.jacobian import Jacobian
@@ -26,17 +26,13 @@ def verify(arguments):
     x = models.samples(arguments, model)
     names = arguments.layers.split(",") if arguments.layers else None
     if names is None and arguments.order is None:
-        names = [layer.name for layer in private.layers_of(model) if _derives(layer)] or None
+        names = [layer.name for layer in private.layers_of(model) if is_derivative(layer)] or None
     with reported(arguments.model):
         report = check(model, x, arguments.order, layers=names, budget=arguments.budget)
     print(report)
     if report.failures:
         return 1
     return 0 if report.ok else 3
-
-
-def _derives(layer):
-    return getattr(type(layer), "is_derivative", False) is True
 
 
 def explain(arguments):
@@ -56,7 +52,7 @@ def explain(arguments):
             except Exception as error:
                 rows.append([name, "none", "", one_line(error)])
     for layer in private.layers_of(model, include_self=False):
-        if _derives(layer):
+        if is_derivative(layer):
             rows.append([f"'{layer.name}' inside of the model", *_told(layer)])
     show(f"Derivatives of '{model.name}'", ["derivative", "strategy", "passes", "notes"], rows)
     show("\nExport, by `keras-derivs export`", ["format", "here"], _formats())

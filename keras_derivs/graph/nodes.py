@@ -47,6 +47,11 @@ def describe(tensor):
     return f"'{tensor.name}' of shape {tuple(tensor.shape)} (made by '{made_by.name}')"
 
 
+def is_derivative(operation):
+    """Whether it is a derivative layer, or one between tensors."""
+    return getattr(type(operation), "is_derivative", False) is True
+
+
 def operation_name(node):
     """The class of an operation of Keras; `None` for others, and for an input."""
     kind = None if node is None else type(node.operation)

@@ -11,7 +11,7 @@ from keras_derivs.audit.kinks import CANCELLING, COMPARED, cancelling
 from keras_derivs.audit.notes import notes
 from keras_derivs.engine import choose, weights
 from keras_derivs.engine.target import Request, Target
-from keras_derivs.graph import Coordinates, private
+from keras_derivs.graph import Coordinates, is_derivative, private
 from keras_derivs.layers import calls, folding, model_shapes, modes
 from keras_derivs.layers.names import input_names, output_names, position_of
 
@@ -132,7 +132,7 @@ def missing_parts(layer, steps, order):
 def _outside(layer, steps):
     """The steps of a model but those of derivatives inside of it, which have told of theirs."""
     parts = private.layers_of(layer.model)
-    told = {part.name for part in parts if getattr(type(part), "is_derivative", False) is True}
+    told = {part.name for part in parts if is_derivative(part)}
     return [step for step in steps if not told & set(step.scopes)]
 
 

@@ -10,6 +10,7 @@ import math
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import function_context
 
+from keras_derivs.backend import formulas
 from keras_derivs.backend.override import plain, switched
 from keras_derivs.backend.tensorflow import bounds, norms, operands, projection, special
 from keras_derivs.backend.tensorflow.exporting import exporting
@@ -110,24 +111,6 @@ def _like(number, function, x, dtype, name, options):
     return tf.fill(tf.shape(x), tf.cast(number, dtype or x.dtype), name=name)
 
 
-def _cbrt(x):
-    (x,) = operands.promoted("cbrt", x)
-    return tf.where(x < 0, -tf.pow(-x, 1 / 3), tf.pow(x, 1 / 3))
-
-
-def _elu(x, alpha=1.0):
-    return _exponential_below_zero(x, alpha, 1.0)
-
-
-def _celu(x, alpha=1.0):
-    return _exponential_below_zero(x, alpha, 1 / alpha)
-
-
-def _exponential_below_zero(x, scale, rate):
-    below = x <= 0
-    return tf.where(below, scale * tf.math.expm1(tf.where(below, x, tf.zeros_like(x)) * rate), x)
-
-
 def _reduce_logsumexp(input_tensor, axis=None, keepdims=False, name=None):
     x = tf.convert_to_tensor(input_tensor)
     largest = tf.reduce_max(x, axis, keepdims=True)
@@ -190,10 +173,10 @@ TABLE = [
     ("fmod", _fmod, knp),
     ("ones_like", _ones_like, tf),
     ("zeros_like", _zeros_like, tf),
-    ("cbrt", _cbrt, knp),
+    ("cbrt", formulas.cbrt, knp),
     ("static_call", _relu, activations.ReLU),
-    ("elu", _elu, nn),
-    ("celu", _celu, nn),
+    ("elu", formulas.elu, nn),
+    ("celu", formulas.celu, nn),
     ("std", norms.std, knp),
     ("norm", norms.norm, linalg),
     ("norm", norms.tf_norm, tf, tf.linalg),

@@ -17,7 +17,7 @@ from keras_derivs.engine.taylor.rules import (
     values,
 )
 from keras_derivs.engine.taylor.scope import scope
-from keras_derivs.graph import SubGraph, nodes_of, private
+from keras_derivs.graph import SubGraph, is_derivative, nodes_of, private
 
 
 def apply(operation, *args, **kwargs):
@@ -121,7 +121,7 @@ def _check_layer(layer, args, kwargs):
         raise unsupported(layer, f"computes in {own_dtype} with weights of {layer.variable_dtype}")
     if _makes_mask(layer, args):
         raise unsupported(layer, "makes a mask")
-    if getattr(type(layer), "is_derivative", False) is True:
+    if is_derivative(layer):
         raise unsupported(layer, "is a derivative itself")
     if getattr(layer, "quantization_mode", None) is not None:
         raise unsupported(layer, "is quantized")
