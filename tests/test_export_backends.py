@@ -23,12 +23,14 @@ X = np.random.default_rng(0).normal(size=(4, 2)).astype("float32")
 
 
 def slope_model():
-    """A network, its slope by backward passes, and its Hessian by polynomials."""
+    """A network, its slopes by backward passes, and its Hessian by polynomials."""
     net = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(1)])
     x = keras.Input((2,), name="x")
     slope = kd.Gradient(net, strategy="reverse")(x)
     hessian = kd.Hessian(net, strategy="taylor")(x)
-    return keras.Model(x, {"u": net(x), "slope": slope, "hessian": hessian})
+    both = keras.Sequential([keras.Input((2,)), layers.Dense(4, "tanh"), layers.Dense(2)])
+    jacobian = kd.Jacobian(both, strategy="reverse")(x)
+    return keras.Model(x, {"u": net(x), "slope": slope, "hessian": hessian, "jacobian": jacobian})
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -10,6 +10,7 @@ import contextlib
 import re
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from keras_derivs.backend.torch_exact import ELEMENTWISE
 
@@ -43,6 +44,8 @@ def is_marked(cotangent):
 def without_others(pull, y, cotangent, xs):
     """`pull()`, the gradients of `y` for `xs` from a cotangent, of its selected entries alone."""
     found = pull()
+    if isinstance(y, FakeTensor):  # a program is being recorded, without numbers
+        return found
     if not any(g is not None and g.detach().sum().isnan() for g in found):
         return found
     with _following(y, cotangent != 0, {x.grad_fn for x in xs}):
