@@ -172,6 +172,30 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
             assert numbers.lhs_spec == numbers.rhs_spec == numbers.out_spec == (0, 1, 2)
 
 
+@on_jax
+def test_a_program_holds_nothing_twice_and_nothing_in_vain():
+    jax = importlib.import_module("jax")
+    portable = importlib.import_module("keras_derivs.backend.jax_portable").portable
+    key = jax.random.key(0)
+
+    def function(x, y):
+        masks = [np.float32([1, 0]), np.float32([1, 0]), np.float32([1, -0.0])]
+        parts = [mask * jax.numpy.sin(x) for mask in masks]
+        jax.numpy.cos(x)
+        low, high = x.astype("float16") * 0 + 1, x * 0 + 1
+        noise = jax.random.normal(key, (2,)) + jax.random.normal(jax.random.key(1), (2,))
+        return jax.lax.stop_gradient(sum(parts)) / y, 1 / parts[2], low, high, noise
+
+    given = [np.float32([[0.5, 2], [1, 3]]), np.float32([[3, 1], [2, 7]])]
+    program = portable(jax.make_jaxpr(function)(*given), given)
+    names = [equation.primitive.name for equation in program.eqns]
+    assert names.count("sin") == 1 and not {"cos", "stop_gradient"} & set(names)
+    found = jax.core.eval_jaxpr(program.jaxpr, program.consts, *given)
+    for y, e in zip(found, function(*given)):
+        assert y.dtype == e.dtype
+        np.testing.assert_allclose(y, e, rtol=1e-6)
+
+
 @pytest.mark.slow
 @on_jax
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 
+from keras_derivs.backend.jax_shared import bound, shared
 from keras_derivs.backend.jaxpr import programs
 
 INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint"}
@@ -12,7 +13,8 @@ INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "
 
 def portable(program, inputs):
     """The same program on tensors like `inputs`, without functions in it, by the rules below."""
-    return jax.make_jaxpr(lambda *xs: _run(program.jaxpr, program.consts, xs))(*inputs)
+    plain = jax.make_jaxpr(lambda *xs: _run(program.jaxpr, program.consts, xs))(*inputs)
+    return shared(plain, inputs)
 
 
 def _run(jaxpr, constants, inputs):
@@ -36,10 +38,7 @@ def _computed(equation, given):
         inner = programs(equation)[0]
         closed = isinstance(inner, jax.extend.core.ClosedJaxpr)
         return _run(*((inner.jaxpr, inner.consts) if closed else (inner, [])), given)
-    params = equation.primitive.get_bind_params(equation.params)
-    functions, params = params if isinstance(params, tuple) else ((), params)  # of older releases
-    found = equation.primitive.bind(*functions, *given, **params)
-    return found if equation.primitive.multiple_results else [found]
+    return bound(equation, given)
 
 
 def _convolution(x, kernel, dimension_numbers, **params):
@@ -109,4 +108,5 @@ RULES = {
     "dot_general": _product,
     "pad": _pad,
     "reduce_window_sum": _window_sum,
+    "stop_gradient": lambda x: x,
 }
