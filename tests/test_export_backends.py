@@ -151,6 +151,11 @@ def test_gradients_that_no_format_has_are_made_of_others(stack):
         ),
         lambda jax, x: jax.lax.dot_general(x[0], x[1, :, :3], (((0,), (0,)), ((), ()))),
         lambda jax, x: jax.lax.dot_general(x[0], x[1, :3], (((1,), (1,)), ((), ()))),
+        lambda jax, x: jax.lax.dot_general(x[0, 0], x, (((0,), (1,)), ((), ()))),
+        lambda jax, x: jax.lax.dot_general(x[:, :3], x[0], (((2,), (1,)), ((), ()))),
+        lambda jax, x: jax.lax.dot_general(x[0, :, :2], x, (((1,), (0,)), ((0,), (2,)))),
+        lambda jax, x: jax.lax.dot_general(x, x[:, :3], (((0, 2), (0, 2)), ((), ()))),
+        lambda jax, x: jax.lax.dot_general(x, x, (((2, 0), (1, 0)), ((), ()))),
         lambda jax, x: jax.nn.relu(jax.jit(jax.numpy.sin)(x)),
     ],
 )
@@ -166,7 +171,11 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
             "jit", "pjit", "custom_jvp_call", "pad", "reduce_window_sum",
         )  # fmt: skip
         if equation.primitive.name == "dot_general":
-            assert equation.params["dimension_numbers"] == (((1,), (0,)), ((), ()))
+            (of_x, of_y), (rows, others) = equation.params["dimension_numbers"]
+            axes = range(equation.invars[0].aval.ndim)
+            assert rows == others == tuple(axes[: len(rows)])
+            assert of_x == tuple(axes[len(axes) - len(of_x) :])
+            assert of_y == tuple(range(len(rows), len(rows) + len(of_y)))
         if equation.primitive.name == "conv_general_dilated":
             numbers = equation.params["dimension_numbers"]
             assert numbers.lhs_spec == numbers.rhs_spec == numbers.out_spec == (0, 1, 2)

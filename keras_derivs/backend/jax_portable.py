@@ -94,13 +94,24 @@ def _window_sum(x, window_dimensions, window_strides, padding, base_dilation, wi
 
 
 def _product(x, y, dimension_numbers, **params):
-    """Of two matrices: the axis that is summed last in one and first in the other."""
-    (of_x, of_y), _ = dimension_numbers
-    if x.ndim == y.ndim == 2 and len(of_x) == 1:
-        x = x if of_x == (1,) else jax.lax.transpose(x, (1, 0))
-        y = y if of_y == (0,) else jax.lax.transpose(y, (1, 0))
-        dimension_numbers = (((1,), (0,)), ((), ()))
-    return jax.lax.dot_general_p.bind(x, y, dimension_numbers=dimension_numbers, **params)
+    """Of axes that stand as those of matrices do; OpenVINO computes some others wrongly."""
+    (of_x, of_y), (rows_x, rows_y) = dimension_numbers
+    x = _arranged(x, [*rows_x, *_others(x, rows_x, of_x), *of_x])
+    y = _arranged(y, [*rows_y, *of_y, *_others(y, rows_y, of_y)])
+    rows, count = tuple(range(len(rows_x))), len(of_x)
+    of_x = tuple(range(x.ndim - count, x.ndim))
+    of_y = tuple(range(len(rows), len(rows) + count))
+    numbers = (of_x, of_y), (rows, rows)
+    return jax.lax.dot_general_p.bind(x, y, dimension_numbers=numbers, **params)
+
+
+def _others(x, *axes):
+    taken = [axis for group in axes for axis in group]
+    return [axis for axis in range(x.ndim) if axis not in taken]
+
+
+def _arranged(x, axes):
+    return x if axes == sorted(axes) else jax.lax.transpose(x, tuple(axes))
 
 
 RULES = {
