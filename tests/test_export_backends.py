@@ -205,6 +205,18 @@ def test_a_program_holds_nothing_twice_and_nothing_in_vain():
         np.testing.assert_allclose(y, e, rtol=1e-6)
 
 
+@on_jax
+def test_a_product_with_a_transposed_matrix_is_right_in_openvino(tmp_path):
+    """As the gradient of a dense layer after a broadcast has it; OpenVINO computed another one."""
+    need("openvino")
+    x = keras.Input((3, 2))
+    squares = ops.sum(ops.square(x[:, :, None] - x[:, None]), axis=-1, keepdims=True)
+    y = ops.sum(layers.Dense(4, "tanh")(squares), axis=2)
+    y = ops.sum(layers.Dense(1)(layers.Dense(4, "tanh")(layers.Dense(4)(y))), axis=1)
+    model = keras.Model(x, {"y": y, "slope": kd.gradient(y, x, strategy="reverse")})
+    kd.export(model, tmp_path / "model.xml")
+
+
 @pytest.mark.slow
 @on_jax
 @pytest.mark.parametrize(

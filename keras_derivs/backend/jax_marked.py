@@ -6,6 +6,7 @@ slopes are exchanged for zeros wherever nothing leads to the selected entries, b
 the linear program that is transposed.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,18 @@ def _passed(operation, masks):
     name, variables = _name(operation), operation.equation.invars
     if name in BILINEAR or (name not in SELECTING and all(mask is True for mask in masks)):
         return [True] * len(variables)
-    with jax.ensure_compile_time_eval():
+    with _at_once(variables):
         inputs = [
             jnp.zeros(y.aval.shape, y.aval.dtype) if isinstance(x, Place) else x
             for x, y in zip(operation.inputs, variables)
         ]
     return passed(name, operation, inputs, masks)
+
+
+def _at_once(variables):
+    """Compute constants now; not where lengths are unknown, as in a program for a file."""
+    known = all(isinstance(n, int) for y in variables for n in y.aval.shape)
+    return jax.ensure_compile_time_eval() if known else contextlib.nullcontext()
 
 
 def _name(operation):
