@@ -54,3 +54,35 @@ def test_sums_of_squares(name, function, float64):
         close(hessian, 2 * np.eye(matrix.size), EXACT["float64"])
     else:
         assert np.all(np.isnan(np.diag(hessian)))
+
+
+SIDES = [1, 2, 3, *([4, 5] if BACKEND == "torch" else [])]  # others factorize those
+
+
+@pytest.mark.parametrize("rank", ["none", "one", "all but one", "all"])
+@pytest.mark.parametrize("side", SIDES)
+def test_determinants(side, rank, float64):
+    """Polynomials of the entries, whose derivatives are sums of minors."""
+    rows = np.random.default_rng(0).normal(size=(side, side))
+    rows = {"none": 0 * rows, "one": rows[:1] + 0 * rows, "all": rows}.get(rank, rows)
+    rows[-1] = rows[0] if rank == "all but one" else rows[-1]
+    x = keras.Input((side, side), dtype="float64")
+    model = keras.Model(x, layers.Reshape((1,))(layers.Lambda(ops.det)(x)))
+    at = rows[None]
+    close(kd.Gradient(model, strategy="reverse")(at)[0], minors(rows, 1), EXACT["float64"])
+    close(kd.Hessian(model, strategy="reverse")(at)[0], minors(rows, 2), EXACT["float64"])
+
+
+def minors(matrix, order):
+    """The derivatives by one entry, or two: the determinants where these are ones alone."""
+    side = len(matrix)
+    found = np.zeros((side, side) * order)
+    for index in np.ndindex(found.shape):
+        pairs = [index[n : n + 2] for n in range(0, 2 * order, 2)]
+        if len({row for row, _ in pairs}) < order or len({column for _, column in pairs}) < order:
+            continue
+        changed = np.array(matrix)
+        for row, column in pairs:
+            changed[row], changed[row, column] = 0, 1
+        found[index] = np.linalg.det(changed)
+    return found

@@ -6,6 +6,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from keras_derivs.backend import powers, torch_order
+from keras_derivs.backend.torch_determinant import determinant
 
 
 class Exchanging(TorchFunctionMode):
@@ -121,6 +122,9 @@ FORMULAS = {
     torch.Tensor.quantile: torch_order.quantile,
     torch.nanquantile: torch_order.nanquantile,
     torch.Tensor.nanquantile: torch_order.nanquantile,
+    torch.det: determinant,
+    torch.linalg.det: determinant,
+    torch.Tensor.det: determinant,
     torch.sinc: _sinc,
     torch.Tensor.sinc: _sinc,
     torch.nn.functional.gelu: _gelu,

@@ -4,6 +4,7 @@ import torch
 
 from keras_derivs.backend import formulas
 from keras_derivs.backend.override import plain
+from keras_derivs.backend.torch_determinant import determinant
 from keras_derivs.graph.private import of_backend
 
 
@@ -51,7 +52,7 @@ def _replaced():
     for module, functions in formulas.TABLE.items():
         for name in {function.__name__.removeprefix("_") for function in functions} & {*names}:
             found[plain(getattr(module, name)).__code__] = name
-    return found
+    return {**found, determinant.__code__: "det"}
 
 
 REPLACED = _replaced()
