@@ -1,6 +1,9 @@
 """The rows on which a model is tried: some stay as they are, while all others change."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -16,24 +19,29 @@ MAGNITUDES = ((-1.0, 1.0), (0.1, 0.9), (1.1, 3.0))
 
 @dataclass(frozen=True)
 class Probe:
-    """Flat inputs, and the same with all rows changed but those that stay.
-
-    In `quiet` no row is loud; in `reversed` the others stay.
-    """
+    """Flat inputs, and the same with all rows changed but those that stay."""
 
     inputs: list
-    mixed: list
-    quiet: list
-    reversed_: list
     roles: np.ndarray  # of each row
+    changed: Callable  # by roles, and the factor of rows that are loud
 
     def rows(self, *roles):
         return np.flatnonzero(np.isin(self.roles, roles))
 
+    @cached_property
+    def mixed(self):
+        return self.changed(self.roles, LOUD)
+
+    @cached_property
+    def quiet(self):
+        """No row is loud."""
+        return self.changed(self.roles, 1.0)
+
     @property
     def reversed(self):
+        """The others stay."""
         roles = np.where(self.roles == "stays", "changes", "stays")
-        return Probe(self.inputs, self.reversed_, self.reversed_, self.mixed, roles)
+        return Probe(self.inputs, roles, self.changed)
 
 
 def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
@@ -46,20 +54,22 @@ def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
     more = random.choice(ROLES[1:], max(0, num_rows - len(ROLES)))
     roles = np.array([*ROLES[:num_rows], *more])
     inputs = [_values(random, spec, num_rows, magnitude, whole) for spec in specs]
-    others = [_values(random, spec, num_rows, magnitude, whole) for spec in specs]
-    opposite = np.where(roles == "stays", "changes", "stays")
+    given = [_tensor(x, spec) for x, spec in zip(inputs, specs)]
 
-    def mixed(roles, loud):
+    @functools.cache
+    def others():
+        return [_values(random, spec, num_rows, magnitude, whole) for spec in specs]
+
+    def changed(roles, loud):
         scales = np.where(roles == "loud", loud, 1.0)
         return [
             given[n]
             if rows_of is not None and n not in rows_of
             else _tensor(_mixed(x, other, roles, scales, STEP * (n in wrt)), spec)
-            for n, (x, other, spec) in enumerate(zip(inputs, others, specs))
+            for n, (x, other, spec) in enumerate(zip(inputs, others(), specs))
         ]
 
-    given = [_tensor(x, spec) for x, spec in zip(inputs, specs)]
-    return Probe(given, mixed(roles, LOUD), mixed(roles, 1.0), mixed(opposite, 1.0), roles)
+    return Probe(given, roles, changed)
 
 
 def _values(random, spec, num_rows, magnitude, whole):
