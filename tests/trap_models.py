@@ -54,7 +54,7 @@ class Recurrence(layers.Layer):
         return ops.fori_loop(0, 2, lambda n, z: ops.sin(z) * z, ops.swapaxes(y, 0, 1))
 
 
-NESTED = {  # loops within loops, whose number of turns a gradient hands from one to the other
+NESTED = {  # loops within loops, whose number of iterations a gradient hands from one to the other
     "fori_loop": lambda x: ops.fori_loop(0, 3, lambda _, y: _twice(x, y), x),
     "scan": lambda x: ops.scan(lambda y, _: (_twice(x, y), None), x, None, 3)[0],
     "vectorized_map": lambda x: ops.vectorized_map(lambda row: _twice(row, row), x),

@@ -33,7 +33,7 @@ def _error(found, model, name):
         f"XLA (`jit_compile=True`) needs operations that it can compile and differentiate. "
         f"Received: '{name}' of '{model.name}', which goes through {found}. Use "
         f"`jit_compile=False`; a recurrent layer may also be unrolled, `unroll=True`. A loop of "
-        f"`keras.ops` needs a number of turns that is known before it runs (constants in "
+        f"`keras.ops` needs a number of iterations that is known before it runs (constants in "
         f"`fori_loop`, `maximum_iterations=` of `while_loop`), outside of `vectorized_map` and of "
         f"other loops; write short ones in Python."
     )

@@ -11,8 +11,8 @@ from keras_derivs.audit import rows
 from keras_derivs.audit.differences import check_differences
 from keras_derivs.audit.graphs import Graphs
 from keras_derivs.audit.notes import across, notes, places, without_gradient
-from keras_derivs.audit.trial import attempts, awake, probe_of, run, sizes_of
-from keras_derivs.backend import turns
+from keras_derivs.audit.trial import attempts, nonzero_weights, probe_of, run, sizes_of
+from keras_derivs.backend import iterations
 from keras_derivs.engine.reverse import passes
 from keras_derivs.graph import SubGraph
 from keras_derivs.graph.private import get_stateless_scope
@@ -41,7 +41,7 @@ class Findings:
 
 def examine(specified, order, coupled):
     """The `Findings` on the model of a target that holds specs."""
-    with backend.held(), turns.few(), awake(specified.model):
+    with backend.held(), iterations.few(), nonzero_weights(specified.model):
         graphs, trial, obstacle = Graphs(specified), None, None
         sizes = (n for n in sizes_of(specified, SIZES) if not graphs.too_large(n))
         for num_rows, magnitude, whole in attempts(sizes):
@@ -114,8 +114,8 @@ def _check_shape(trial, num_rows):
 
 def _run_mixed(trial, unchecked, slopes):
     """The run on changed rows, with slopes or without; not the loud one where that fails."""
-    for inputs in (trial.probe.mixed, trial.probe.quiet):
-        target = trial.target.given(inputs)
+    for name in ("mixed", "quiet"):
+        target = trial.target.given(getattr(trial.probe, name))
         try:
             if slopes:
                 return run(target, trial.probe)

@@ -64,7 +64,7 @@ def run(target, made):
 
 
 @contextlib.contextmanager
-def awake(model):
+def nonzero_weights(model):
     """Weights that are all zero hide what is behind them: give them other values.
 
     So do weights whose values Keras took away, as on JAX while a model is trained.
@@ -72,7 +72,7 @@ def awake(model):
     random, scope = np.random.default_rng(0), stateless.going_on(keras.StatelessScope())
     for variable in model.variables:
         with contextlib.suppress(Exception):  # such as one that is not there yet
-            if id(variable) not in scope.state_mapping and _asleep(variable):
+            if id(variable) not in scope.state_mapping and _hides(variable):
                 values = random.uniform(0.05, 0.15, variable.shape)
                 values = keras.ops.convert_to_tensor(values, dtype=variable.dtype)
                 scope.state_mapping[id(variable)] = values
@@ -84,7 +84,7 @@ def _is_float(variable):
     return keras.backend.is_float_dtype(variable.dtype)
 
 
-def _asleep(variable):
+def _hides(variable):
     if without_value(variable):
         return True
     return _is_float(variable) and not np.any(rows.numpy(variable.value))

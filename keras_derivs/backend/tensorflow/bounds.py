@@ -1,6 +1,6 @@
-"""Loops with a largest number of turns, without which XLA cannot differentiate them.
+"""Loops with a largest number of iterations, without which XLA cannot differentiate them.
 
-A gradient keeps what each turn computed, and XLA has to know how much that is. Keras tells
+A gradient keeps what each iteration computed, and XLA has to know how much that is. Keras tells
 TensorFlow the number for recurrent layers alone: here `scan` and `fori_loop` do, too. Of a loop
 within a loop, the gradient hands the number from one to the other, and XLA does not know it.
 """
@@ -23,9 +23,9 @@ _local = threading.local()
 
 
 @contextlib.contextmanager
-def _at_most(turns):
+def _at_most(iterations):
     """Hand the number on to the loop that Keras makes next."""
-    outer, _local.bound = getattr(_local, "bound", None), turns
+    outer, _local.bound = getattr(_local, "bound", None), iterations
     try:
         yield
     finally:
@@ -33,8 +33,8 @@ def _at_most(turns):
 
 
 def scan(f, init, xs=None, length=None, **options):
-    turns = length if xs is None else _length(keras.tree.flatten(xs)[0])
-    with _at_most(turns):
+    iterations = length if xs is None else _length(keras.tree.flatten(xs)[0])
+    with _at_most(iterations):
         return plain(of_backend.core.scan)(f, init, xs, length, **options)
 
 
@@ -60,13 +60,13 @@ def is_loop(node):
     return node.op.endswith("While")
 
 
-def obstacles(node, by_name, turning):
-    """What keeps XLA from differentiating a node that is a loop; `turning` is that it is in one."""
+def obstacles(node, by_name, nested):
+    """What keeps XLA from differentiating a node that is a loop; `nested`: in another one."""
     if not is_loop(node):
         return []
     bound = by_name.get(sources(node)[1])
     endless = bound is not None and bound.op == "Const" and _number(bound) == -1
-    return [told for told, so in ((WITHOUT, endless), (WITHIN, turning)) if so]
+    return [told for told, so in ((WITHOUT, endless), (WITHIN, nested)) if so]
 
 
 def _number(node):

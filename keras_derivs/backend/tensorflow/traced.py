@@ -119,7 +119,7 @@ def _on_the_way(graph, inputs, outputs):
     return _walk(graph.node, starts, ends, library, "")
 
 
-def _walk(nodes, starts, ends, library, scope, turning=False):
+def _walk(nodes, starts, ends, library, scope, nested=False):
     reached = _forward(nodes, starts)
     needed = _backward(nodes, ends)
     between = reached & needed - starts | comparisons.added(nodes, reached, needed)
@@ -132,13 +132,13 @@ def _walk(nodes, starts, ends, library, scope, turning=False):
         found.append((node, Step(type_of(node), name, on_the_way, is_own(node))))
         if node.name in points:
             found.append((node, Step(f"{node.op}, at single points", name, on_the_way)))
-        for told in bounds.obstacles(node, by_name, turning):
+        for told in bounds.obstacles(node, by_name, nested):
             found.append((node, Step(f"{node.op}, {told}", name, on_the_way)))
         for body in inlined.bodies(node).values():
             inner = library[body]
             begins, finals = _inside(node, inner, reached) if on_the_way else (set(), set())
-            again = turning or bounds.is_loop(node)
-            found += _walk(inner.node_def, begins, finals, library, f"{name}/", again)
+            within = nested or bounds.is_loop(node)
+            found += _walk(inner.node_def, begins, finals, library, f"{name}/", within)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Loops that an audit tries on random rows, where they may not end, make so many turns at most."""
+"""While an audit tries a model on random rows, loops that may not end have few iterations."""
 
 import functools
 
@@ -7,7 +7,7 @@ from keras_derivs.backend.override import plain
 from keras_derivs.backend.switch import Switch
 from keras_derivs.graph.private import of_backend
 
-MAX_TURNS = 1000
+MOST = 1000
 # on while an audit runs a model; kept when this module is loaded again
 few = globals().get("few") or Switch()
 
@@ -18,7 +18,7 @@ def install():
     @functools.wraps(original)
     def while_loop(cond, body, loop_vars, maximum_iterations=None):
         if few.on and maximum_iterations is None and not backend.tracing():
-            maximum_iterations = MAX_TURNS
+            maximum_iterations = MOST
         return original(cond, body, loop_vars, maximum_iterations)
 
     while_loop._keras_derivs_plain = original
