@@ -56,9 +56,10 @@ def test_sums_of_squares(name, function, float64):
         assert np.all(np.isnan(np.diag(hessian)))
 
 
-SIDES = [1, 2, 3, *([4, 5] if BACKEND == "torch" else [])]  # others factorize those
+SIDES = [1, 2, 3, 4, *([5] if BACKEND == "torch" else [])]
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*Not verified")
 @pytest.mark.parametrize("rank", ["none", "one", "all but one", "all"])
 @pytest.mark.parametrize("side", SIDES)
 def test_determinants(side, rank, float64):

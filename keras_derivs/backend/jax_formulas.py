@@ -8,6 +8,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from keras_derivs.backend import defaults, powers
+from keras_derivs.backend.jax_determinant import determinant
 
 MOST_TERMS = 64  # of a sum that is written out
 
@@ -83,4 +84,5 @@ def ldexp(x, exponent):
     return x
 
 
+FUNCTIONS = {"_det": determinant}
 FORMULAS = {"abs": lambda x: x * lax.sign(x), "atan": arctangent, "pow": power}

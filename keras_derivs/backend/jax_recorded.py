@@ -1,5 +1,6 @@
 """A function of JAX, taken apart into operations that can be run again."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from keras_derivs.backend.jax_formulas import FORMULAS
+from keras_derivs.backend.jax_formulas import FORMULAS, FUNCTIONS
 
 INLINED = {"jit", "pjit", "closed_call"}
 
@@ -76,9 +77,18 @@ class Place(int):
     """The number of a tensor in a program."""
 
 
+def _formula(equation):
+    """What takes the place of an operation, or of a function of JAX; `None`: nothing."""
+    if equation.primitive.name != "custom_jvp_call":
+        return FORMULAS.get(equation.primitive.name)
+    source = equation.params["call_jaxpr"].jaxpr.debug_info
+    of_jax = (source.func_filename or "").startswith(os.path.dirname(jax.__file__))
+    return FUNCTIONS.get(source.func_name) if of_jax else None
+
+
 def _bound(equation):
     """What computes an operation: a list of results from its inputs."""
-    primitive, formula = equation.primitive, FORMULAS.get(equation.primitive.name)
+    primitive, formula = equation.primitive, _formula(equation)
     dtype = equation.outvars[0].aval.dtype if equation.outvars else None
     if formula and jnp.issubdtype(dtype, jnp.floating) and equation.invars[0].aval.dtype == dtype:
         return lambda *inputs: [formula(*(jnp.asarray(x, dtype) for x in inputs))]

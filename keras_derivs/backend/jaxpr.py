@@ -29,7 +29,7 @@ KINKED = {"abs", "relu", "relu6", "leaky_relu", OPPOSITE}  # their second deriva
 # Functions of JAX with derivatives of their own, or that formulas take the place of: what they are
 # made of does not count.
 REPLACED = {
-    "hypot", "i0", "ldexp", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp",
+    "_det", "hypot", "i0", "ldexp", "norm", "soft_sign", "softplus", "log_sigmoid", "logaddexp",
     "logaddexp2", "logsumexp",
 }  # fmt: skip
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # functions with derivatives of their own
