@@ -107,3 +107,11 @@ def test_what_another_thread_draws_is_not_drawn_here():
         torch_random.again()
         assert not torch_random.drawn()
     assert not torch_random.drawn()
+
+
+@pytest.mark.parametrize("strategy", ["auto", "reverse", "taylor"])
+def test_a_tensor_that_is_changed_after_it_was_needed_is_told(strategy):
+    x = keras.Input((2,))
+    model = keras.Model(x, Alone(lambda x: torch.exp(x).add_(1))(x))
+    with pytest.raises(ValueError, match=r"(?s)Received: .*(was changed after that|alone)"):
+        kd.Gradient(model, strategy=strategy)(X)

@@ -27,6 +27,8 @@ from keras_derivs.backend.wide import wide
 FRAMEWORK = "PyTorch"
 MODES = ()
 WITHOUT = re.compile(r"derivative for aten::_?(\w+?)(_backward)? is not implemented")
+CHANGED = "has been modified by an inplace operation"
+WITHIN = "PyTorch has no gradient where a tensor that it needs was changed after that"
 _plainly = Switch()
 formulas.install()
 
@@ -72,6 +74,8 @@ def _named_operations():
     try:
         yield
     except RuntimeError as error:
+        if CHANGED in str(error):
+            raise NotImplementedError(f"{WITHIN}: in place") from error
         found = WITHOUT.fullmatch(str(error))
         if found is None:
             raise
