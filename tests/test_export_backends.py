@@ -130,6 +130,18 @@ def test_gradients_that_no_format_has_are_made_of_others(stack):
         np.testing.assert_allclose(found, expected[:rows], atol=1e-5 * np.max(np.abs(expected)))
 
 
+def _recurrent(jax, x):
+    """Carries two tensors over the sequence, backward, and returns a sequence."""
+
+    def step(carried, entry):
+        low, high = carried
+        return (jax.numpy.sin(low + entry), high * entry), low * high
+
+    ones = jax.numpy.ones((2, 4))
+    (low, high), steps = jax.lax.scan(step, (ones, 2 * ones), x.swapaxes(0, 1), reverse=True)
+    return jax.numpy.sum(low + high + jax.numpy.sum(steps**2 * np.arange(4)[:, None, None], 0))
+
+
 @on_jax
 @pytest.mark.parametrize(
     "function",
@@ -157,6 +169,8 @@ def test_gradients_that_no_format_has_are_made_of_others(stack):
         lambda jax, x: jax.lax.dot_general(x, x[:, :3], (((0, 2), (0, 2)), ((), ()))),
         lambda jax, x: jax.lax.dot_general(x, x, (((2, 0), (1, 0)), ((), ()))),
         lambda jax, x: jax.nn.relu(jax.jit(jax.numpy.sin)(x)),
+        lambda jax, x: jax.grad(lambda x: _recurrent(jax, x))(x),
+        lambda jax, x: jax.grad(lambda x: jax.grad(lambda x: _recurrent(jax, x))(x)[0, 1, 2])(x),
     ],
 )
 def test_a_program_in_what_the_converter_to_onnx_has(function):
@@ -168,7 +182,7 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
     np.testing.assert_allclose(found, function(jax, x), rtol=1e-6)
     for equation in program.eqns:
         assert equation.primitive.name not in (
-            "jit", "pjit", "custom_jvp_call", "pad", "reduce_window_sum",
+            "jit", "pjit", "custom_jvp_call", "pad", "reduce_window_sum", "scan",
         )  # fmt: skip
         if equation.primitive.name == "dot_general":
             (of_x, of_y), (rows, others) = equation.params["dimension_numbers"]
@@ -222,7 +236,7 @@ def test_a_product_with_a_transposed_matrix_is_right_in_openvino(tmp_path):
 @pytest.mark.parametrize(
     "stack, advice",
     [
-        (lambda: [layers.Reshape((2, 1)), layers.GRU(2)], "Make the layer with `unroll=True`"),
+        (lambda: [layers.RepeatVector(65), layers.GRU(2)], "Make the layer with `unroll=True`"),
         (
             lambda: [layers.Reshape((2, 1)), layers.MaxPooling1D(2), layers.Flatten()],
             "Take `AveragePooling` instead",

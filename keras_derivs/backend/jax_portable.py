@@ -9,6 +9,7 @@ from keras_derivs.backend.jax_shared import bound, shared
 from keras_derivs.backend.jaxpr import programs
 
 INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint"}
+LONGEST = 64  # of loops that are unrolled: the converter has none that run backward
 
 
 def portable(program, inputs):
@@ -35,10 +36,30 @@ def _computed(equation, given):
     if name in RULES:
         return [RULES[name](*given, **equation.params)]
     if name in INLINED:
-        inner = programs(equation)[0]
-        closed = isinstance(inner, jax.extend.core.ClosedJaxpr)
-        return _run(*((inner.jaxpr, inner.consts) if closed else (inner, [])), given)
+        return _called(programs(equation)[0], given)
+    if name == "scan" and equation.params["length"] in range(1, LONGEST + 1):
+        return _unrolled(given, **equation.params)
     return bound(equation, given)
+
+
+def _called(program, given):
+    closed = isinstance(program, jax.extend.core.ClosedJaxpr)
+    return _run(*((program.jaxpr, program.consts) if closed else (program, [])), given)
+
+
+def _unrolled(given, jaxpr, length, reverse, num_consts, num_carry, **options):
+    """What a loop of known length returns: what it carries, and what all steps return, stacked."""
+    constants, carried = given[:num_consts], given[num_consts : num_consts + num_carry]
+    sequences, steps = given[num_consts + num_carry :], {}
+    for n in reversed(range(length)) if reverse else range(length):
+        entries = [jax.lax.index_in_dim(x, n, keepdims=False) for x in sequences]
+        found = _called(jaxpr, [*constants, *carried, *entries])
+        carried, steps[n] = found[:num_carry], found[num_carry:]
+    stacked = [
+        jax.lax.concatenate([jax.lax.expand_dims(y, [0]) for y in parts], 0)
+        for parts in zip(*(steps[n] for n in range(length)))
+    ]
+    return [*carried, *stacked]
 
 
 def _convolution(x, kernel, dimension_numbers, **params):
