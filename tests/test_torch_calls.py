@@ -115,3 +115,13 @@ def test_a_tensor_that_is_changed_after_it_was_needed_is_told(strategy):
     model = keras.Model(x, Alone(lambda x: torch.exp(x).add_(1))(x))
     with pytest.raises(ValueError, match=r"(?s)Received: .*(was changed after that|alone)"):
         kd.Gradient(model, strategy=strategy)(X)
+
+
+@pytest.mark.parametrize("function", ["tril", "triu"])
+def test_a_triangle_of_the_batch_is_told(function):
+    """Its rows do not depend on others, but on their number."""
+    x = keras.Input((2,))
+    model = keras.Model(x, Alone(lambda x: getattr(torch, function)(x) * x)(x))
+    with pytest.warns(UserWarning, match=f"'{function}' in 'alone'.*along the batch axis"):
+        kd.Gradient(model)(X)
+    kd.Gradient(keras.Model(x, Alone(lambda x: torch.tril(x[:, :, None] * x[:, None]).sum(2))(x)))

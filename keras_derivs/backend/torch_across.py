@@ -9,6 +9,7 @@ AXES = {
     **dict.fromkeys(("softmax", "log_softmax", "argsort"), 1),
     "roll": 2,
 }
+TRIANGLES = ("tril", "triu")  # of the last two axes: they count the rows
 NAMES = ("dim", "dims", "axis")
 # functions that drop or shorten the batch axis: all others of another length move it elsewhere
 SHORTER = {
@@ -26,6 +27,8 @@ def is_across(name, args, kwargs, sources, results, num_rows):
         return False
     if name in SHORTER:
         return any(not y.dim() or y.shape[0] != num_rows for y in results)
+    if name in TRIANGLES:
+        return given[0].dim() == 2
     if name not in AXES:
         return False
     axes = [kwargs[key] for key in NAMES if key in kwargs] or args[AXES[name] :]
