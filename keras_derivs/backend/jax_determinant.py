@@ -1,14 +1,19 @@
 """The determinant on JAX, whose higher derivatives need an inverse that may not exist.
 
-JAX writes out those of at most three rows.
+JAX writes out those of at most three rows. Singular matrices of more than eight have no second
+derivatives here: they are no numbers.
 """
 
 import jax.numpy as jnp
 from jax import lax
 
+MOST_ROWS = 8  # products of more lose too many digits, and regular ones seem singular
+
 
 def determinant(x):
     """A polynomial of the entries: singular matrices have all its derivatives, too."""
+    if x.shape[-1] > MOST_ROWS:
+        return jnp.linalg.det(x)
     near = _nearly_singular(lax.stop_gradient(x))
     identity = jnp.eye(x.shape[-1], dtype=x.dtype)
     regular = jnp.linalg.det(jnp.where(near[..., None, None], identity, x))
