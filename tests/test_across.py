@@ -67,3 +67,50 @@ def test_the_layer_that_couples_rows_is_named(symbolic):
     y = layers.Dense(1)(x - ops.mean(x, axis=0))
     with pytest.raises(ValueError, match=r"operation '\w+' \(of type (Mean|Subtract)\)"):
         kd.gradient(y, x)
+
+
+# what counts the rows, in functions of any number of them -> where rows have their own axis
+PLACED = {
+    "lower triangle": ops.tril,
+    "upper triangle": lambda x: ops.triu(x, 1),
+    "number of the row": lambda x: x * ops.cast(ops.arange(ops.shape(x)[0])[:, None], x.dtype),
+}
+FREE = {
+    "triangle": lambda x: ops.tril(x[:, None] * x[:, :, None])[:, 0] * x,
+    "number of the feature": lambda x: x * ops.cast(ops.arange(ops.shape(x)[1]), x.dtype),
+    "the last row of a sample": lambda x: ops.flip(x, axis=1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*(batch|Not verified)")
+@pytest.mark.parametrize("symbolic", [False, True])
+@pytest.mark.parametrize("name", PLACED)
+def test_rows_that_count_their_place_are_refused(name, symbolic):
+    """Several outputs are derived in copies of the batch, in which rows have other places."""
+    x = keras.Input((20,))
+    model = keras.Model(x, layers.Dense(20)(Own(PLACED[name], name="own")(x)))
+    with pytest.raises(ValueError, match="alike.*'own'.*the place of that row"):
+        if symbolic:
+            kd.jacobian(model.outputs[0], x)
+        else:
+            kd.Jacobian(model)(ops.ones((3, 20)))
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_features_that_count_their_place_are_not(name):
+    x = keras.Input((4,))
+    model = keras.Model(x, Own(FREE[name])(x))
+    assert kd.Jacobian(model)(ops.ones((3, 4))).shape == (3, 4, 4)
+
+
+class OfOneShape(Own):
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_rows_of_a_fixed_batch_may_count_their_place():
+    x = keras.Input(batch_shape=(3, 2))
+    weights = ops.convert_to_tensor([[1.0], [2.0], [3.0]])
+    model = keras.Model(x, OfOneShape(lambda x: ops.square(x) * weights)(x))
+    found = ops.convert_to_numpy(kd.Gradient(model, component=0)(ops.ones((3, 2))))
+    assert found.tolist() == [[2, 0], [4, 0], [6, 0]]

@@ -113,17 +113,38 @@ def _check_shape(trial, num_rows):
 
 
 def _run_mixed(trial, unchecked, slopes):
-    """The run on changed rows, with slopes or without; not the loud one where that fails."""
+    """The run on changed rows, with slopes or without; not the loud one where that fails.
+
+    The one without has them in another order, as far as they are free to be, and y as before.
+    """
+    order = None if slopes else _order(trial)
     for name in ("mixed", "quiet"):
-        target = trial.target.given(getattr(trial.probe, name))
+        inputs = getattr(trial.probe, name)
+        target = trial.target.given(inputs)
         try:
             if slopes:
                 return run(target, trial.probe)
-            return replace(trial, target=target, y=passes.run(target), pull=None)
+            if order is None:
+                y = passes.run(target)
+            else:
+                y = passes.run(trial.target.given(rows.ordered(inputs, order)))
+                (y,) = rows.ordered([y], np.argsort(order))
+            return replace(trial, target=target, y=y, pull=None)
         except Exception as error:
             obstacle = _first_line(error)
     unchecked.append(f"rows were not compared: '{trial.target.model.name}' fails ({obstacle})")
     return None
+
+
+def _order(trial):
+    """Another order of the rows; `None` where they have fixed places, or numbers drawn for them."""
+    num_rows = len(trial.probe.roles)
+    lengths = {x.shape[0] for x in trial.probe.inputs if len(x.shape)}
+    fixed = trial.target.fold is not None or trial.probe.fixed or lengths != {num_rows}
+    if fixed or trial.random or trial.seeded or num_rows == 1:
+        return None
+    order = np.random.default_rng(0).permutation(num_rows)
+    return order if np.any(order != np.arange(num_rows)) else order[::-1]
 
 
 def _check_rows(trial, mixed, unchecked):
@@ -137,12 +158,11 @@ def _check_rows(trial, mixed, unchecked):
             f"rows were not compared: '{model.name}' is random in a way that cannot be held"
         )
         return
-    raise rows.coupled(
-        model,
-        lambda inputs: passes.run_plainly(trial.target.given(inputs)),
-        trial.probe,
-        trial.target.fold,
-    )
+    run_plainly = lambda inputs: passes.run_plainly(trial.target.given(inputs))  # noqa: E731
+    order = _order(trial)
+    if order is not None and not rows.changed(trial.y, passes.run(mixed.target), stays):
+        raise rows.placed(model, run_plainly, trial.probe.inputs, order)
+    raise rows.coupled(model, run_plainly, trial.probe, trial.target.fold)
 
 
 def _check_state(trial, unchecked):

@@ -24,6 +24,7 @@ class Probe:
     inputs: list
     roles: np.ndarray  # of each row
     changed: Callable  # by roles, and the factor of rows that are loud
+    fixed: bool  # the number of rows
 
     def rows(self, *roles):
         return np.flatnonzero(np.isin(self.roles, roles))
@@ -41,7 +42,7 @@ class Probe:
     def reversed(self):
         """The others stay."""
         roles = np.where(self.roles == "stays", "changes", "stays")
-        return Probe(self.inputs, roles, self.changed)
+        return Probe(self.inputs, roles, self.changed, self.fixed)
 
 
 def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
@@ -69,7 +70,7 @@ def probe(specs, wrt, num_rows, magnitude, whole=1, rows_of=None):
             for n, (x, other, spec) in enumerate(zip(inputs, others(), specs))
         ]
 
-    return Probe(given, roles, changed)
+    return Probe(given, roles, changed, any(spec.shape[0] is not None for spec in specs))
 
 
 def _values(random, spec, num_rows, magnitude, whole):

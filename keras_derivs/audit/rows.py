@@ -53,6 +53,30 @@ def coupled(model, run, probe, fold=None):
     )
 
 
+def placed(model, run, inputs, order):
+    """An error that names the first layer or operation whose rows change with their place."""
+    try:
+        with _recorded() as before:
+            run(inputs)
+        with _recorded() as after:
+            run(ordered(inputs, order))
+        culprit = _first_placed(before, after, order)
+    except Exception:  # as above
+        culprit = None
+    place = f"'{model.name}' (of type {type(model).__name__})"
+    if culprit not in (None, model):
+        place = f"{_words(culprit)} of '{model.name}'"
+    return ValueError(
+        f"A derivative needs a model that treats all rows of a batch alike. Received: {place}, "
+        f"whose result for a row changes with the place of that row in the batch. Keep the batch "
+        f"axis out of what counts places, as by an axis of length 1 behind it."
+    )
+
+
+def ordered(tensors, order):
+    return [keras.ops.take(x, order, axis=0) for x in tensors]
+
+
 def _words(operation):
     kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
     return f"{kind} '{operation.name}' (of type {type(operation).__name__})"
@@ -72,6 +96,17 @@ def _first(before, after, probe, fold):
             shape = tuple(y.shape)
             alone = not shape or shape[0] == 1 != count
             if (alone or shape[0] == count) and changed(y, z, ... if alone else rows):
+                return operation
+    return None
+
+
+def _first_placed(before, after, order):
+    """The operation that finished first with rows that their places changed."""
+    for (operation, ys), (other, zs) in zip(before, after):
+        if operation is not other:
+            return None
+        for y, z in zip(ys, zs):
+            if tuple(y.shape[:1]) == (len(order),) and changed(numpy(y)[order], z, ...):
                 return operation
     return None
 
