@@ -89,11 +89,15 @@ def test_rows_that_count_their_place_are_refused(name, symbolic):
     """Several outputs are derived in copies of the batch, in which rows have other places."""
     x = keras.Input((20,))
     model = keras.Model(x, layers.Dense(20)(Own(PLACED[name], name="own")(x)))
+    one = keras.Model(x, layers.Dense(1)(model.outputs[0]))
+    assert kd.Gradient(one)(ops.ones((3, 20))).shape == (3, 20)  # of one output, without copies
     with pytest.raises(ValueError, match="alike.*'own'.*the place of that row"):
         if symbolic:
             kd.jacobian(model.outputs[0], x)
         else:
             kd.Jacobian(model)(ops.ones((3, 20)))
+    with pytest.raises(ValueError, match="alike.*'own'.*the place of that row"):
+        kd.Hessian(one, strategy="reverse")(ops.ones((3, 20)))
 
 
 @pytest.mark.parametrize("name", FREE)

@@ -33,10 +33,13 @@ NOT_INSIDE = (
 def check(target, order, coupled=False):
     """The `Findings` on a model, for derivatives up to `order`; `target` holds specs.
 
-    Raises unless rows are independent (or `coupled` allows that they are not), a gradient reaches
-    each of the inputs `wrt`, and no part of the derivative is lost. A model is examined once.
+    Raises unless rows are independent (or `coupled` allows that they are not) and do not count
+    their place where copies of the batch may be used, a gradient reaches each of the inputs `wrt`,
+    and no part of the derivative is lost. A model is examined once.
     """
     found = _once(target, (*_key(target), coupled), examine, order, coupled)
+    if found.placed and (order > 1 or found.num_entries > 1):
+        raise ValueError(found.placed)
     if order == 1:
         return found
     if found.inside is None:

@@ -1,5 +1,6 @@
 """One model, examined: its traced graph, a run on rows, and a run with most of them changed."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,8 @@ class Findings:
     effects: bool = False  # each call moves a state, or counts a penalty
     inside: list | None = ()  # what counts from the second order on, too; `None`: not known
     large: bool = False  # too large to be run on any number of rows
+    placed: str = ""  # why it has no derivatives in copies of a batch, in which rows change places
+    num_entries: int = 1  # of a row of its output
 
 
 def examine(specified, order, coupled):
@@ -72,10 +75,11 @@ def _judge(trial, graphs, order, coupled):
     model, num_rows = trial.target.model, len(trial.probe.roles)
     _check_shape(trial, num_rows)
     unchecked, mixed, traced = [], None, graphs.traced(num_rows) is not None
+    placed = ""
     if not coupled or not traced:
         mixed = _run_mixed(trial, unchecked, slopes=not traced)
     if mixed is not None and not coupled:
-        _check_rows(trial, mixed, unchecked)
+        placed = _check_rows(trial, mixed, unchecked)
     steps = graphs.steps(num_rows)
     check_lost(model, steps)
     inside = graphs.inside(num_rows)
@@ -91,7 +95,8 @@ def _judge(trial, graphs, order, coupled):
         )
     _check_state(trial, unchecked)
     drawn = trial.random, trial.seeded, trial.effects
-    return Findings(steps, tuple(unchecked), *drawn, inside)
+    entries = math.prod(trial.y.shape[1:])
+    return Findings(steps, tuple(unchecked), *drawn, inside, placed=placed, num_entries=entries)
 
 
 def _check_shape(trial, num_rows):
@@ -148,20 +153,21 @@ def _order(trial):
 
 
 def _check_rows(trial, mixed, unchecked):
+    """Raise if rows depend on others; say so if they depend on their place."""
     stays, model = trial.probe.rows("stays"), trial.target.model
     if not trial.finite:
         unchecked.append(f"'{model.name}' returns numbers that are not finite for random rows")
     if not len(stays) or not rows.changed(trial.y, mixed.y, stays):
-        return
+        return ""
     if rows.changed(trial.y, passes.run(trial.target), stays):
         unchecked.append(
             f"rows were not compared: '{model.name}' is random in a way that cannot be held"
         )
-        return
+        return ""
     run_plainly = lambda inputs: passes.run_plainly(trial.target.given(inputs))  # noqa: E731
     order = _order(trial)
     if order is not None and not rows.changed(trial.y, passes.run(mixed.target), stays):
-        raise rows.placed(model, run_plainly, trial.probe.inputs, order)
+        return rows.placed(model, run_plainly, trial.probe.inputs, order)
     raise rows.coupled(model, run_plainly, trial.probe, trial.target.fold)
 
 

@@ -54,7 +54,7 @@ def coupled(model, run, probe, fold=None):
 
 
 def placed(model, run, inputs, order):
-    """An error that names the first layer or operation whose rows change with their place."""
+    """A sentence that names the first layer or operation whose rows change with their place."""
     try:
         with _recorded() as before:
             run(inputs)
@@ -66,10 +66,10 @@ def placed(model, run, inputs, order):
     place = f"'{model.name}' (of type {type(model).__name__})"
     if culprit not in (None, model):
         place = f"{_words(culprit)} of '{model.name}'"
-    return ValueError(
-        f"A derivative needs a model that treats all rows of a batch alike. Received: {place}, "
-        f"whose result for a row changes with the place of that row in the batch. Keep the batch "
-        f"axis out of what counts places, as by an axis of length 1 behind it."
+    return (
+        f"A derivative of several outputs, or of higher order, needs a model that treats all rows "
+        f"of a batch alike. Received: {place}, whose result for a row changes with the place of "
+        f"that row in the batch. Keep the batch axis out of what counts places."
     )
 
 
