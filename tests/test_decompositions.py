@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from framework import BACKEND
 from keras import layers, ops
-from truth import EXACT, close, numpy
+from truth import DIFFERENCES, EXACT, close, jacobian, numpy, predict
 
 import keras_derivs as kd
 
@@ -54,6 +54,30 @@ def test_sums_of_squares(name, function, float64):
         close(hessian, 2 * np.eye(matrix.size), EXACT["float64"])
     else:
         assert np.all(np.isnan(np.diag(hessian)))
+
+
+OF_TRIANGLES = {
+    "cholesky": ops.cholesky,
+    "upper cholesky": lambda x: ops.cholesky(x, upper=True),
+    "eigenvalues": lambda x: ops.eigh(x)[0],
+    "eigenvectors": lambda x: ops.square(ops.eigh(x)[1]),
+    "inverse": ops.cholesky_inverse,
+    "solution": lambda x: ops.solve_triangular(ops.cholesky(x), x[..., :1], lower=True),
+}
+if BACKEND == "jax":  # on which Keras has no symbols of it
+    del OF_TRIANGLES["inverse"]
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*(Decompositions|Not verified|not audited|not finite)")
+@pytest.mark.parametrize("name", OF_TRIANGLES)
+def test_each_entry_of_a_matrix_of_which_one_triangle_is_read(name, all_float64, double):
+    """The slope by one entry alone: as the function reads it, not as of a symmetric matrix."""
+    at = np.array([[[4, 0.7, -0.3], [0.5, 3, 0.4], [-0.2, 0.6, 2]]])
+    x = keras.Input((3, 3), dtype="float64")
+    size = int(np.prod(numpy(OF_TRIANGLES[name](ops.convert_to_tensor(at))).shape))
+    model = keras.Model(x, ops.reshape(OF_TRIANGLES[name](x), (-1, size)))
+    found = kd.Jacobian(model, strategy="reverse")(at)
+    close(found, jacobian(predict(model), at), DIFFERENCES[1])
 
 
 SIDES = [1, 2, 3, 4, *([5, 8] if BACKEND != "tensorflow" else [])]

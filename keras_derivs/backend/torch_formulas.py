@@ -109,6 +109,29 @@ def _power(x, y):
     return _Power.apply(*torch.broadcast_tensors(x, y))
 
 
+def _of_triangle(function, upper):
+    """The function of a symmetric matrix of which it reads one triangle, as its gradient does."""
+
+    def read(x, *args, **kwargs):
+        own = torch.triu if upper(*args, **kwargs) else torch.tril
+        strict = own(x, 1 if own is torch.triu else -1)
+        return function(own(x) + strict.mH, *args, **kwargs)
+
+    return read
+
+
+def _upper(upper=False, **_):
+    return upper
+
+
+def _uplo(UPLO="L", **_):  # as PyTorch calls it
+    return UPLO in ("U", "u")
+
+
+def _cholesky_inverse(x, upper=False):
+    return torch.cholesky_inverse(torch.triu(x) if upper else torch.tril(x), upper)
+
+
 FORMULAS = {
     torch.atan: _Arctangent.apply,
     torch.arctan: _Arctangent.apply,
@@ -125,6 +148,12 @@ FORMULAS = {
     torch.det: determinant,
     torch.linalg.det: determinant,
     torch.Tensor.det: determinant,
+    torch.linalg.cholesky: _of_triangle(torch.linalg.cholesky, _upper),
+    torch.linalg.cholesky_ex: _of_triangle(torch.linalg.cholesky_ex, _upper),
+    torch.linalg.eigh: _of_triangle(torch.linalg.eigh, _uplo),
+    torch.linalg.eigvalsh: _of_triangle(torch.linalg.eigvalsh, _uplo),
+    torch.cholesky_inverse: _cholesky_inverse,
+    torch.Tensor.cholesky_inverse: _cholesky_inverse,
     torch.sinc: _sinc,
     torch.Tensor.sinc: _sinc,
     torch.nn.functional.gelu: _gelu,

@@ -43,6 +43,14 @@ def _minor(x, rows, columns):
     return sum(terms[1:], start=terms[0])
 
 
+@gradient_of("Cholesky")
+def _cholesky(op, gradient, plain):
+    """Of the lower triangle, which alone is read; TensorFlow's is of symmetric moves."""
+    found = plain(gradient)
+    both = tf.linalg.band_part(found + tf.linalg.adjoint(found), -1, 0)
+    return tf.linalg.set_diag(both, tf.linalg.diag_part(found))
+
+
 @gradient_of("Svd")
 def _svd(op, by_values, by_left, by_right, plain):
     values, *_ = op.outputs
