@@ -111,7 +111,7 @@ QUICK = ("grouped convolution", "pools")
 )
 def test_gradients_that_no_format_has_are_made_of_others(stack):
     """A program for any number of rows, without an operation of a gradient in it."""
-    programs = importlib.import_module("keras_derivs.backend.torch_program")
+    programs = importlib.import_module("keras_derivs.backend.torch.program")
     torch = importlib.import_module("torch")
     given = keras.Input((4, 4, 2), name="x")
     y = given * ops.sin(given)
@@ -175,7 +175,7 @@ def _recurrent(jax, x):
 )
 def test_a_program_in_what_the_converter_to_onnx_has(function):
     jax = importlib.import_module("jax")
-    portable = importlib.import_module("keras_derivs.backend.jax_portable").portable
+    portable = importlib.import_module("keras_derivs.backend.jax.portable").portable
     x = np.random.default_rng(0).normal(size=(2, 4, 4)).astype("float32")
     program = portable(jax.make_jaxpr(lambda x: function(jax, x))(x), [x])
     found = jax.core.eval_jaxpr(program.jaxpr, program.consts, x)[0]
@@ -198,7 +198,7 @@ def test_a_program_in_what_the_converter_to_onnx_has(function):
 @on_jax
 def test_a_program_holds_nothing_twice_and_nothing_in_vain():
     jax = importlib.import_module("jax")
-    portable = importlib.import_module("keras_derivs.backend.jax_portable").portable
+    portable = importlib.import_module("keras_derivs.backend.jax.portable").portable
     key = jax.random.key(0)
 
     def function(x, y):

@@ -95,7 +95,7 @@ def test_no_gradient_is_kept_where_none_is_recorded():
 
 
 def test_what_another_thread_draws_is_not_drawn_here():
-    torch_random = importlib.import_module("keras_derivs.backend.torch_random")
+    torch_random = importlib.import_module("keras_derivs.backend.torch.random")
     with torch_random.held():
         other = threading.Thread(target=torch.rand, args=(3,))
         other.start()

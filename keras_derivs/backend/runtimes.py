@@ -30,7 +30,7 @@ def litert_options(model):
 
 def torch_options(model):
     """Leave the axes open that the model does; Keras would fix them."""
-    return importlib.import_module("keras_derivs.backend.torch_exporting").options(model)
+    return importlib.import_module("keras_derivs.backend.torch.exporting").options(model)
 
 
 def lite_interpreter():

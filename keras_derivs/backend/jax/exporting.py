@@ -13,7 +13,7 @@ import jax
 import keras
 
 from keras_derivs.backend.exports import input_names, install, output_names
-from keras_derivs.backend.jax_portable import portable
+from keras_derivs.backend.jax.portable import portable
 
 
 def _onnx(model, filepath, signature, verbose=None, opset_version=None, **kwargs):

@@ -11,7 +11,8 @@ import jax
 import keras
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from keras_derivs.backend import jax_across, jax_kinks
+from keras_derivs.backend.jax import kinks
+from keras_derivs.backend.jax.across import is_across
 from keras_derivs.backend.rows import rows_of
 from keras_derivs.backend.step import Step
 
@@ -51,7 +52,7 @@ def operations(run, inputs, wrt):
     results = [y.aval for equation in jaxpr.eqns for y in equation.outvars]
     num_bytes = sum(getattr(y, "size", 0) * y.dtype.itemsize for y in results)
     rows = rows_of(inputs)
-    found = jax_kinks.found(jaxpr, starts, _type, REPLACED)
+    found = kinks.found(jaxpr, starts, _type, REPLACED)
     return _walk(jaxpr, starts, _variables(jaxpr.outvars), "", rows, *found), [], num_bytes
 
 
@@ -73,7 +74,7 @@ def _walk(jaxpr, starts, ends, scope, num_rows, cancels, even, bent, chosen):
         on_the_way = not (reached.isdisjoint(sources) or needed.isdisjoint(results))
         name = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
         place = f"{name}/{equation.primitive.name}"
-        across = jax_across.is_across(equation, reached, num_rows)
+        across = is_across(equation, reached, num_rows)
         inside = []
         for inner in _plain(programs(equation)):
             begins = _begins(equation, inner, reached) if on_the_way else set()
@@ -102,7 +103,7 @@ def _parts(equation):
     """What has the gradient of an operation; `None`: what it is called by."""
     if equation.primitive.name in CUSTOM or _type(equation) in REPLACED:
         return None
-    calls = equation.primitive.name in jax_kinks.INLINED | jax_kinks.LOOPS
+    calls = equation.primitive.name in kinks.INLINED | kinks.LOOPS
     return () if calls else (equation.primitive.name,)  # what it calls is looked at by itself
 
 

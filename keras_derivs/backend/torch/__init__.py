@@ -5,12 +5,14 @@ import re
 
 import torch
 
-from keras_derivs.backend import formulas, resident, torch_exporting, torch_marked  # noqa: F401
+from keras_derivs.backend import resident
 from keras_derivs.backend.defaults import *  # noqa: F403
 from keras_derivs.backend.defaults import precise
+from keras_derivs.backend.formulas import install
 from keras_derivs.backend.stateless import stateless
 from keras_derivs.backend.switch import Switch
-from keras_derivs.backend.torch_calls import (  # noqa: F401
+from keras_derivs.backend.torch import exporting, marked  # noqa: F401
+from keras_derivs.backend.torch.calls import (  # noqa: F401
     AT_POINTS,
     FLAT,
     KINKED,
@@ -18,10 +20,10 @@ from keras_derivs.backend.torch_calls import (  # noqa: F401
     STOPPED,
     calls,
 )
-from keras_derivs.backend.torch_exact import exact
-from keras_derivs.backend.torch_formulas import FORMULAS, Exchanging
-from keras_derivs.backend.torch_random import again, drawn, held  # noqa: F401
-from keras_derivs.backend.torch_rows import jacobians_of_rows  # noqa: F401
+from keras_derivs.backend.torch.exact import exact
+from keras_derivs.backend.torch.formulas import FORMULAS, Exchanging
+from keras_derivs.backend.torch.random import again, drawn, held  # noqa: F401
+from keras_derivs.backend.torch.rows import jacobians_of_rows  # noqa: F401
 from keras_derivs.backend.wide import wide
 
 FRAMEWORK = "PyTorch"
@@ -30,7 +32,7 @@ WITHOUT = re.compile(r"derivative for aten::_?(\w+?)(_backward)? is not implemen
 CHANGED = "has been modified by an inplace operation"
 WITHIN = "PyTorch has no gradient where a tensor that it needs was changed after that"
 _plainly = Switch()
-formulas.install()
+install()
 
 
 def peak_memory(call):
@@ -61,8 +63,8 @@ def vjp(function, xs, num_pulls=1):
             ys, xs, weights, create_graph=True, allow_unused=True
         )
         with torch.enable_grad(), _named_operations():
-            selects = torch_marked.is_marked(cotangent)
-            found = torch_marked.without_others(again, *ys, *weights, xs) if selects else again()
+            selects = marked.is_marked(cotangent)
+            found = marked.without_others(again, *ys, *weights, xs) if selects else again()
         return [_stored(g) for g in found]
 
     return outputs, beside, pull
@@ -121,7 +123,7 @@ def selected(function, inputs):
 
 def selecting(cotangent):
     """See `keras_derivs.backend`; `vjp` looks for the mark."""
-    return torch_marked.mark(cotangent)
+    return marked.mark(cotangent)
 
 
 def result(x):

@@ -5,8 +5,8 @@ import functools
 import jax
 import numpy as np
 
-from keras_derivs.backend.jax_shared import bound, shared
-from keras_derivs.backend.jaxpr import programs
+from keras_derivs.backend.jax.jaxpr import programs
+from keras_derivs.backend.jax.shared import bound, shared
 
 INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint"}
 LONGEST = 64  # of loops that are unrolled: the converter has none that run backward

@@ -12,7 +12,7 @@ import re
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from keras_derivs.backend.torch_exact import ELEMENTWISE
+from keras_derivs.backend.torch.exact import ELEMENTWISE
 
 MARK = "_keras_derivs_selects"  # attribute of a cotangent that is zero where nothing is selected
 KIND = re.compile(r"_?(\w+?)Backward\d*")

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from keras_derivs.backend import reach
 from keras_derivs.backend.stateless import without_effects
-from keras_derivs.backend.torch_formulas import FORMULAS, Exchanging
-from keras_derivs.backend.torch_random import drawing_again, states
+from keras_derivs.backend.torch.formulas import FORMULAS, Exchanging
+from keras_derivs.backend.torch.random import drawing_again, states
 
 SINGULAR = {  # an infinite slope, or one that overflows
     "acos", "acosh", "arccos", "arccosh", "arcsin", "arctanh", "asin", "atanh", "cosh", "digamma",

@@ -12,12 +12,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from keras_derivs.backend import torch_kinks
 from keras_derivs.backend.rows import rows_of
 from keras_derivs.backend.step import Step
-from keras_derivs.backend.torch_across import is_across
-from keras_derivs.backend.torch_exact import name_of
-from keras_derivs.backend.torch_frames import (
+from keras_derivs.backend.torch import kinks
+from keras_derivs.backend.torch.across import is_across
+from keras_derivs.backend.torch.exact import name_of
+from keras_derivs.backend.torch.frames import (
     is_ours,
     own_function,
     replaced_function,
@@ -159,7 +159,7 @@ def _walk(calls, starts, y):
         rows.append((call, type, on_the_way, across))
     rows.reverse()
     between = {number for number, (_, _, on_the_way, _) in enumerate(rows) if on_the_way}
-    cancels, even, bent, chosen = torch_kinks.found(calls, [y], between, starts)
+    cancels, even, bent, chosen = kinks.found(calls, [y], between, starts)
     return [
         _step(*row, cancels.get(n), n in even, n not in bent, n in chosen)
         for n, row in enumerate(rows)

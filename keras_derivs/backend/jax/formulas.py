@@ -8,7 +8,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from keras_derivs.backend import defaults, powers
-from keras_derivs.backend.jax_determinant import determinant
+from keras_derivs.backend.jax.determinant import determinant
 
 MOST_TERMS = 64  # of a sum that is written out
 

@@ -5,8 +5,9 @@ import math
 import torch
 from torch.overrides import TorchFunctionMode
 
-from keras_derivs.backend import powers, torch_order
-from keras_derivs.backend.torch_determinant import determinant
+from keras_derivs.backend import powers
+from keras_derivs.backend.torch import order
+from keras_derivs.backend.torch.determinant import determinant
 
 
 class Exchanging(TorchFunctionMode):
@@ -139,12 +140,12 @@ FORMULAS = {
     torch.Tensor.pow: _power,
     torch.Tensor.__pow__: _power,
     torch.Tensor.__rpow__: lambda y, x: _power(x, y),
-    torch.sort: torch_order.sort,
-    torch.Tensor.sort: torch_order.sort,
-    torch.quantile: torch_order.quantile,
-    torch.Tensor.quantile: torch_order.quantile,
-    torch.nanquantile: torch_order.nanquantile,
-    torch.Tensor.nanquantile: torch_order.nanquantile,
+    torch.sort: order.sort,
+    torch.Tensor.sort: order.sort,
+    torch.quantile: order.quantile,
+    torch.Tensor.quantile: order.quantile,
+    torch.nanquantile: order.nanquantile,
+    torch.Tensor.nanquantile: order.nanquantile,
     torch.det: determinant,
     torch.linalg.det: determinant,
     torch.Tensor.det: determinant,

@@ -4,7 +4,7 @@ import torch
 
 from keras_derivs.backend import formulas
 from keras_derivs.backend.override import plain
-from keras_derivs.backend.torch_determinant import determinant
+from keras_derivs.backend.torch.determinant import determinant
 from keras_derivs.graph.private import of_backend
 
 

@@ -5,7 +5,7 @@ import importlib
 import torch
 
 from keras_derivs.backend.exports import input_names, install, keras_own, output_names
-from keras_derivs.backend.torch_portable import LITERT
+from keras_derivs.backend.torch.portable import LITERT
 from keras_derivs.graph.private import signature_of
 
 
@@ -16,7 +16,7 @@ def options(model):
 
 def _programs():
     """What records programs; imported where it is used, for what it loads of PyTorch is large."""
-    return importlib.import_module("keras_derivs.backend.torch_program")
+    return importlib.import_module("keras_derivs.backend.torch.program")
 
 
 def _torch(model, filepath, signature, **kwargs):

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from keras_derivs.backend import reach
-from keras_derivs.backend.jax_exact import BILINEAR, SELECTING, passed
-from keras_derivs.backend.jax_recorded import Place, Program
+from keras_derivs.backend.jax.exact import BILINEAR, SELECTING, passed
+from keras_derivs.backend.jax.recorded import Place, Program
 
 NEUTRAL = {"div": 1, "mul": 0}
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from keras_derivs.backend import reach
-from keras_derivs.backend.jax_recorded import INLINED, Place, Program
+from keras_derivs.backend.jax.recorded import INLINED, Place, Program
 
 SINGULAR = {  # an infinite slope, or one that overflows
     "acos", "acosh", "asin", "atanh", "cbrt", "cosh", "digamma", "div", "elementwise", "erf_inv",

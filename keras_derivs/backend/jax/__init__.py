@@ -4,17 +4,17 @@ import contextlib
 
 import jax
 
-from keras_derivs.backend import formulas, jax_exporting, jaxpr, resident  # noqa: F401
+from keras_derivs.backend import resident
 from keras_derivs.backend.defaults import *  # noqa: F403
-from keras_derivs.backend.jax_exact import exact
-from keras_derivs.backend.jax_formulas import (  # noqa: F401
+from keras_derivs.backend.formulas import install
+from keras_derivs.backend.jax import exporting, jaxpr  # noqa: F401
+from keras_derivs.backend.jax.exact import exact
+from keras_derivs.backend.jax.formulas import (  # noqa: F401
     ldexp,
     slope_of_tanh,
     sum_of_directions,
 )
-from keras_derivs.backend.jax_marked import Selection, without_others
-from keras_derivs.backend.jax_program import NotOne, one_program
-from keras_derivs.backend.jaxpr import (  # noqa: F401
+from keras_derivs.backend.jax.jaxpr import (  # noqa: F401
     AT_POINTS,
     ESTIMATED,
     FLAT,
@@ -22,6 +22,8 @@ from keras_derivs.backend.jaxpr import (  # noqa: F401
     LOST,
     STOPPED,
 )
+from keras_derivs.backend.jax.marked import Selection, without_others
+from keras_derivs.backend.jax.program import NotOne, one_program
 from keras_derivs.backend.override import exactly
 from keras_derivs.backend.stateless import new_values, renew, stateless, unless_it_fails
 from keras_derivs.backend.switch import Switch
@@ -31,7 +33,7 @@ FRAMEWORK = "JAX"
 MODES = ("jit",)
 LOOP = "JAX has no gradient of a loop whose number of steps depends on what it computes"
 _plainly = Switch()
-formulas.install(ldexp=ldexp)
+install(ldexp=ldexp)
 
 
 def peak_memory(call):

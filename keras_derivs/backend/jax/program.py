@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from keras_derivs.backend.jaxpr import programs
+from keras_derivs.backend.jax.jaxpr import programs
 
 QUICKLY = {"xla_backend_optimization_level": 0}  # half the time to compile, and as fast to run
 MOST_PROGRAMS = 128  # compiled and kept

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from keras_derivs.backend.jax_formulas import FORMULAS, FUNCTIONS
+from keras_derivs.backend.jax.formulas import FORMULAS, FUNCTIONS
 
 INLINED = {"jit", "pjit", "closed_call"}
 

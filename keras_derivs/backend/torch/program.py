@@ -17,9 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from keras_derivs.backend.torch_folding import folded
-from keras_derivs.backend.torch_formulas import Exchanging
-from keras_derivs.backend.torch_portable import FUNCTIONS, PORTABLE
+from keras_derivs.backend.torch.folding import folded
+from keras_derivs.backend.torch.formulas import Exchanging
+from keras_derivs.backend.torch.portable import FUNCTIONS, PORTABLE
 
 aten = torch.ops.aten
 SQUEEZE, EXPAND, PERMUTE = aten.squeeze.dims, aten.expand.default, aten.permute.default
