@@ -49,6 +49,10 @@ ROWS = {
 }
 
 
+IN_GRAPHS = [
+    pytest.param("tf.function", marks=pytest.mark.slow),
+    pytest.param("XLA", marks=pytest.mark.long),
+]
 NOT_IN_XLA = ("i0 at 0", "i1 at 0", "j0 at 0", "j1 at 0.2", "spence at 1")
 
 
@@ -58,10 +62,9 @@ def test_one_number(name, float64):
     check_number(*ROWS[name])
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(?s).*(Piecewise linear|No second derivative)")
 @pytest.mark.parametrize("name", {**EVERYWHERE, **ROWS})
-@pytest.mark.parametrize("mode", modes.MODES)
+@pytest.mark.parametrize("mode", IN_GRAPHS)
 def test_one_number_in_graphs(mode, name, float64):
     function, x, truth = {**EVERYWHERE, **ROWS}[name]
     terms = [(0,) * order for order in range(1, ORDER + 1)]
