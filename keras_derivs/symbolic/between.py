@@ -115,7 +115,7 @@ def _are_options(options, layer):
     if not isinstance(options, dict) or {"model", "wrt"} & set(options):
         return False
     try:
-        inspect.signature(layer).bind(None, wrt=None, **options)
+        inspect.signature(layer.__init__).bind(None, None, wrt=None, **options)
     except TypeError:
         return False
     return True

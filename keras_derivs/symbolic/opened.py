@@ -87,9 +87,9 @@ def _of_layer(node, layer, calls):
 
 def _chosen(options, layer):
     """Those of the options of a derivative layer that are not as by default."""
-    signatures = (inspect.signature(kind) for kind in (WrappingLayer, type(layer)))
+    signatures = (inspect.signature(kind.__init__) for kind in (WrappingLayer, type(layer)))
     known = itertools.chain(*(signature.parameters.values() for signature in signatures))
-    own = [one for one in known if one.name not in ("model", "wrt", "output", "kwargs")]
+    own = [one for one in known if one.name not in ("self", "model", "wrt", "output", "kwargs")]
     return {
         one.name: options[one.name]
         for one in own
