@@ -35,8 +35,7 @@ def coupled(model, run, probe, fold=None):
         culprit = _first(before, after, probe, fold)
     except Exception:  # naming is a service: without it the error stands
         culprit = None
-    own = f"'{model.name}' (of type {type(model).__name__})"
-    place = own if culprit in (None, model) else f"{_words(culprit)} of '{model.name}'"
+    place = _place(culprit, model)
     if fold is not None:
         return ValueError(
             f"A derivative with `batch_dims=2` needs a model whose rows (batch, places) are "
@@ -63,13 +62,10 @@ def placed(model, run, inputs, order):
         culprit = _first_placed(before, after, order)
     except Exception:  # as above
         culprit = None
-    place = f"'{model.name}' (of type {type(model).__name__})"
-    if culprit not in (None, model):
-        place = f"{_words(culprit)} of '{model.name}'"
     return (
         f"A derivative of several outputs, or of higher order, needs a model that treats all rows "
-        f"of a batch alike. Received: {place}, whose result for a row changes with the place of "
-        f"that row in the batch. Keep the batch axis out of what counts places."
+        f"of a batch alike. Received: {_place(culprit, model)}, whose result for a row changes "
+        f"with the place of that row in the batch. Keep the batch axis out of what counts places."
     )
 
 
@@ -77,9 +73,11 @@ def ordered(tensors, order):
     return [keras.ops.take(x, order, axis=0) for x in tensors]
 
 
-def _words(operation):
-    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
-    return f"{kind} '{operation.name}' (of type {type(operation).__name__})"
+def _place(culprit, model):
+    if culprit in (None, model):
+        return f"'{model.name}' (of type {type(model).__name__})"
+    kind = "layer" if isinstance(culprit, keras.layers.Layer) else "operation"
+    return f"{kind} '{culprit.name}' (of type {type(culprit).__name__}) of '{model.name}'"
 
 
 def _first(before, after, probe, fold):
